@@ -73,6 +73,8 @@ class DataSettings(Section):
     max_users: Count | None
     negatives: Count
     seed: Seed
+    repeats: Literal["first"] | None = None  # null: repeats of an item by a user are refused
+    ties: Literal["shuffled"] | None = None  # null: events of the same second keep the file's order
 
 
 class BackboneSettings(Section):

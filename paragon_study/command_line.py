@@ -59,7 +59,7 @@ def fetch(
     """Download or copy a dataset into data/; print its repairs and licence."""
     from paragon.data import fetch as data
     from paragon.data.csv_files import CsvFiles
-    from paragon.data.describe import repairs
+    from paragon.data.describe import repairs, repeats
     from paragon.data.registry import notice
     from paragon.params import DATA, load_params
     from paragon_study.running.studies import check_dataset
@@ -79,8 +79,10 @@ def fetch(
         )
     else:
         folder = data.fetch(name, source=source, directory=given, note=note, unit=unit, data=DATA)
-    repaired = f"repairs: {repairs(data.load_dataset(name, DATA))}"
-    typer.echo("\n".join(filter(None, [f"{name} is in {folder}", repaired, notice(name)])))
+    dataset = data.load_dataset(name, DATA)
+    lines = [f"{name} is in {folder}", f"repairs: {repairs(dataset)}"]
+    lines.append(f"repeats: {repeats(dataset)}")
+    typer.echo("\n".join(filter(None, [*lines, notice(name)])))
 
 
 @app.command()
@@ -94,12 +96,22 @@ def describe(name: str = Argument(..., help="A study, or a dataset that was fetc
 
     params = load_params(study=name)
     dataset = load_dataset(params.studies.dataset_of(name), DATA)
-    sequences = prepare(dataset, **params.data.model_dump())
+    rules = params.data.model_dump()
+    problems = []
+    try:
+        sequences = prepare(dataset, **rules)
+    except ParagonError as error:
+        if not dataset.repeats or rules["repeats"]:
+            raise
+        sequences = prepare(dataset, **rules | {"repeats": "first"})
+        problems.append(str(error))
     facts = facts_of(dataset, sequences)
     try:
         check_objectives(params.adapters.objectives, sequences)
     except ParagonError as error:
-        facts["not possible"] = str(error)
+        problems.append(str(error))
+    if problems:
+        facts["not possible"] = "; ".join(problems)
     width = max(map(len, facts.index))
     typer.echo("\n".join(f"{what:{width}}  {value}" for what, value in facts.items()))
 

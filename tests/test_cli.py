@@ -98,6 +98,23 @@ def test_own_data_are_fetched_and_described(root, tmp_path):
     assert "`fairness`" in facts["not possible"]
 
 
+def test_fetch_and_describe_count_repeats_and_say_what_to_set(root, tmp_path):
+    given = own_data(tmp_path / "given")
+    with (given / "mine.inter").open("a") as file:
+        file.write("u0\ti0\t1\t900001900\nu1\ti1\t1\t900001900\n")
+    edit(root, "  negatives: 99", "  negatives: 3")
+    done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("repeats")]
+    assert " 2 interactions" in line and "data.repeats: first" in line
+    done = python(root, "-m", "paragon", "describe", "mine")
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("not possible")]
+    assert done.returncode == 0 and "2 of 62" in line and "data.repeats: first" in line
+    edit(root, "  negatives: 3", "  negatives: 3\n  repeats: first")
+    done = python(root, "-m", "paragon", "describe", "mine")
+    assert done.returncode == 0 and "not possible" not in done.stdout
+    assert "kept" in done.stdout and "repeats first" in done.stdout
+
+
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     own_data(root / "data" / "mine")
     before = (root / "params.yaml").read_text()

@@ -53,6 +53,19 @@ def test_a_study_has_the_dataset_that_is_listed_or_the_one_with_its_name(tmp_pat
     check_all(tmp_path)
 
 
+def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsys):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["studies"]["datasets"] = {"right": "ml-100k", "wrong": "ml-100k"}
+    for mistake in ({"adapters": {"snapshots": 10_000}}, {"adapters": {"snapshot": 1}}):
+        content["overrides"] |= {"right": {}, "wrong": mistake}
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+        check_all(tmp_path, opened="right")
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1 and "wrong" in said[0] and "adapters.snapshot" in said[0]
+        refused("wrong", check_all, tmp_path, "wrong")
+        refused("wrong", check_all, tmp_path)
+
+
 def test_a_missing_file_and_a_wrong_override_are_refused(tmp_path):
     refused(str(path := tmp_path / "params.yaml"), load_params, path)
     refused("backbones.dmi", load_params, overrides={"backbones": {"dmi": 8}})

@@ -28,6 +28,8 @@ def prepare(
     max_users: int | None = None,
     negatives: int = 99,
     seed: int = 0,
+    repeats: str | None = None,
+    ties: str | None = None,
 ) -> Sequences:
     """Filter, number, sort and split a dataset, and draw its candidate lists.
 
@@ -52,10 +54,20 @@ def prepare(
 
     ``seed``: of all random draws.
 
+    ``repeats``: "first" keeps the first event of each user and item; None: repeats are refused.
+    Lists leave out what the user has met, but not the target, so a repeat gives itself away.
+
+    ``ties``: "shuffled" puts the events of a user at the same second in a random order; None: they
+    keep the order of the file.
+
     Raises ``ParagonError`` if training, validation or test has no event.
     """
     if split not in SPLITS:
         raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
+    if repeats not in (None, "first"):
+        raise ParagonError(f"data.repeats: {repeats!r} is unknown; choose 'first' or None")
+    if ties not in (None, "shuffled"):
+        raise ParagonError(f"data.ties: {ties!r} is unknown; choose 'shuffled' or None")
     rules = {
         "split": split,
         "midnight": midnight,
@@ -65,6 +77,10 @@ def prepare(
         "negatives": negatives,
         "seed": seed,
     }
+    later = {"repeats": repeats, "ties": ties}
+    for name, value in later.items():
+        if value is not None:  # else the description is that of data prepared before this rule
+            rules[name] = value
     read = dataset if callable(dataset) else partial(_numbered, dataset)
     dataset, all_user_ids, events, raw = read(min_rating)
     user, item, times, part = _filtered(dataset.name, events, rules)
@@ -85,7 +101,11 @@ def prepare(
     # Sort by user and time.
     lengths = np.bincount(user)  # [U]
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
-    order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    if ties == "shuffled":
+        place = np.random.default_rng([seed, 2]).permutation(len(times))  # [E], within a tie
+        order = np.lexsort((place, times, user))
+    else:
+        order = np.lexsort((times, user))  # stable: ties keep the order of the file
     times = times[order]
     item = item_numbers[item[order]]
     part = part[order]
@@ -198,6 +218,15 @@ def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarr
     With the split "global_time" the part is that of the event; with "leave_one_out" it is TRAIN for
     all, and held out are events later.
     """
+    repeated = _repeated(*events)
+    if repeated.any() and "repeats" not in rules:
+        raise ParagonError(
+            f"dataset {name}: {repeated.sum():,} of {len(repeated):,} events repeat an item that "
+            "the user has met; lists leave out what was met, which gives such targets away: set "
+            "data.repeats: first in params.yaml to keep the first event of each user and item"
+        )
+    if repeated.any():
+        events = [column[~repeated] for column in events]
     while rules["k_core"] > 1 and len(events[0]):
         counts = [np.bincount(numbers)[numbers] for numbers in events[:2]]
         enough = np.minimum(*counts) >= rules["k_core"]
@@ -225,6 +254,15 @@ def _filtered(name: str, events: list[np.ndarray], rules: dict) -> list[np.ndarr
     # Evaluate only users and items that training has seen.
     seen = np.isin(user, user[train]) & np.isin(item, item[train])
     return [user[seen], item[seen], times[seen], part[seen]]
+
+
+def _repeated(user: np.ndarray, item: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Mark the events whose user has an earlier event with the same item: bool ``[E]``."""
+    order = np.argsort(times, kind="stable")  # [E]
+    pairs = user.astype(np.int64) * (item.max(initial=0) + 1) + item  # [E], a number for each pair
+    repeated = np.empty(len(order), dtype=bool)
+    repeated[order] = pd.Series(pairs[order]).duplicated()
+    return repeated
 
 
 def _part_of_time(times: np.ndarray, midnight: float | None) -> np.ndarray:

@@ -208,6 +208,11 @@ class Dataset:
         """The distinct categories of all items, sorted."""
         return tuple(sorted({name for names in self.items["categories"] for name in names}))
 
+    @property
+    def repeats(self) -> int:
+        """The number of events whose user has another, earlier event with the same item."""
+        return int(self.interactions.duplicated(["user_id", "item_id"]).sum())
+
     @classmethod
     def from_raw(cls, name: str, tables: Mapping[str, RawTable], years: bool = False) -> "Dataset":
         """Check and repair raw tables, by suffix; the dataset has no fingerprint yet.

@@ -54,6 +54,7 @@ RERANKED = {"xquad": "xquad", "mmr": "mmr", "generated_xquad": "xquad"}  # metho
 SCRIPTS = ("tensors", "generator", "adapter", "rivals", "recommender", "front", "page")
 # Fields of the data's description that fix the numbering of items and events.
 _DATA = ("dataset", "fingerprint", "split", "midnight", "min_rating", "k_core", "max_users")
+_DATA_IF_SET = ("repeats", "ties")
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def study_tensors(trained: Trained) -> tuple[dict[str, Tensor], dict]:
     description = {
         "kind": "demo",
         "backbone": backbone.name,
-        "data": {name: sequences.description[name] for name in _DATA},
+        "data": _about(sequences),
         # Checksums distinguish studies with the same settings.
         "made_from": {
             "backbone": trained.collection.description["backbone"],
@@ -322,12 +323,19 @@ def measured_again(bundle: Bundle, sequences: Sequences, curve: pd.DataFrame) ->
     return rows[["method", *weights, *metrics]].join(here)
 
 
+def _about(sequences: Sequences) -> dict:
+    """Select what fixes the numbering of items and events from the data's description."""
+    about = sequences.description
+    optional = {name: about[name] for name in _DATA_IF_SET if name in about}
+    return {name: about[name] for name in _DATA} | optional
+
+
 def load_bundle(stem: Path, sequences: Sequences, renew: str) -> Bundle:
     """Load a bundle; raise ``ParagonError`` if missing, altered, or made with other data.
 
     ``renew``: the command that makes it again.
     """
-    expected = {"kind": "demo", "data": {name: sequences.description[name] for name in _DATA}}
+    expected = {"kind": "demo", "data": _about(sequences)}
     with loading(stem, renew, expected) as (tensors, description):
         bundle = Bundle(tensors, description)
         _ = bundle.generator  # fails for tensors of another version

@@ -1,6 +1,7 @@
 """Check settings of params.yaml that depend on each other."""
 
 import math
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -18,21 +19,34 @@ from paragon.rivals.end_to_end import END_TO_END
 MOST_ORACLES = 1_000  # limit on evaluation weights; their adapters are tuned together
 
 
-def check_all(root: Path = ROOT) -> None:
-    """Check params.yaml for all its studies."""
-    path = root / "params.yaml"
-    params = load_params(path)
+def check_all(root: Path = ROOT, opened: str | None = None) -> None:
+    """Check params.yaml for all its studies, and raise ``ParagonError`` for the first mistake.
+
+    If a study is ``opened``, only its mistakes are errors; those of others are printed as warnings.
+    """
+    params = load_params(root / "params.yaml")
+    for backbone in params.studies.backbones:
+        if backbone not in BACKBONES:
+            problem = f"{backbone!r} is unknown; known: {', '.join(BACKBONES)}"
+            raise ParagonError(f"params.yaml: studies.backbones: {problem}")
     for study in params.studies.datasets:
-        check_dataset_of(study, params, root)
-        for backbone in params.studies.backbones:
-            if backbone not in BACKBONES:
-                problem = f"{backbone!r} is unknown; known: {', '.join(BACKBONES)}"
-                raise ParagonError(f"params.yaml: studies.backbones: {problem}")
-            for name in {study, backbone} - set(params.overrides):  # DVC needs an entry
-                problem = f"is missing; `python -m paragon add {name}` writes it"
-                raise ParagonError(f"params.yaml: overrides.{name} {problem}")
-            own = load_params(path, study=study, backbone=backbone)
-            check_settings(own, f"params.yaml, study {study} with {backbone}")
+        try:
+            _check_study(study, params, root)
+        except ParagonError as error:
+            if opened in (None, study):
+                raise
+            print(f"WARNING: {error}", file=sys.stderr)
+
+
+def _check_study(study: str, params: Params, root: Path) -> None:
+    """Check a listed study with every backbone."""
+    check_dataset_of(study, params, root)
+    for backbone in params.studies.backbones:
+        for name in {study, backbone} - set(params.overrides):  # DVC needs an entry
+            problem = f"is missing; `python -m paragon add {name}` writes it"
+            raise ParagonError(f"params.yaml: overrides.{name} {problem}")
+        own = load_params(root / "params.yaml", study=study, backbone=backbone)
+        check_settings(own, f"params.yaml, study {study} with {backbone}")
 
 
 def check_dataset_of(study: str, params: Params, root: Path = ROOT) -> None:

@@ -212,7 +212,7 @@ class StudyData:
 def open_data(study: str, overrides: dict | None = None) -> StudyData:
     """Open the data of a study with its settings, after a check of the settings of all studies."""
     check_name(study, "study")
-    check_all()
+    check_all(opened=study)
     params = load_params(overrides=overrides, study=study)
     dataset = params.studies.dataset_of(study)
     return StudyData(study, dataset, params.data, params.adapters.objectives)
@@ -226,7 +226,7 @@ def open_study(
     check_name(backbone, "backbone")
     params = load_params(overrides=overrides, study=name, backbone=backbone)
     if checked:
-        check_all()
+        check_all(opened=name)
         check_settings(params, f"params.yaml, study {name} with {backbone}")
     torch.set_num_threads(params.run.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)

@@ -11,6 +11,7 @@ from paragon.data.describe import filters_of
 from paragon.errors import ParagonError
 from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import is_real
+from paragon.rivals.baselines import MARGIN
 from paragon.storage import write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, share_cell
@@ -95,7 +96,7 @@ every measure, and `all.csv` has all of them: one row for each study, method and
   each training (paired bootstrap, Holm's correction) and over trainings or seeds (t interval).
 
 {data}
-{earlier}{weak}
+{earlier}{weak}{odd}
 ## What giving up accuracy buys
 
 α-nDCG@10 of lists that should keep a share of the backbone's NDCG@10. Settings are chosen on
@@ -124,10 +125,17 @@ In `all.csv` only, since their adapters were tuned in an earlier way, from an un
 """
 
 WEAK = """
-**WARNING: no better than a rule without parameters**, by NDCG@10 of test events: {}. Train the
-backbone longer or at another rate, or take another, before you read what controls it.
+**WARNING: not 2 % better than a rule without parameters**, by NDCG@10 of test events: {}. Try
+another loss (`backbones.loss: softmax`) or rate, or another backbone, before you read what controls
+it. More epochs help only if the last ones were still better.
+"""
+ODD = """
+**WARNING: diversity that may say little**, in α-nDCG@10 of whole-catalogue lists. {}. Where items
+with many categories are rewarded, or nearly all that can be won is won, compare distances between
+items (`ild@10` in `curve.csv`), too.
 """
 RULES = ("popularity", "item_knn")  # that learn nothing
+SATURATED = 0.98  # α-nDCG@10; the greedily best list has 1
 
 
 def study_folders(results: Path) -> list[Path]:
@@ -207,20 +215,55 @@ def write_comparison(results: Path) -> None:
     write_text(results / "all.csv", table.to_csv(index=False))
     write_text(results / "summary.md", summary(results))
     for words in weak_backbones(_listed(folders)):
-        print(f"WARNING: no better than a rule without parameters: {words}", file=sys.stderr)
+        print(f"WARNING: not 2 % better than a rule without parameters: {words}", file=sys.stderr)
+    for words in odd_diversity(_listed(folders)):
+        print(f"WARNING: diversity: {words}", file=sys.stderr)
 
 
 def weak_backbones(folders: Iterable[Path]) -> list[str]:
-    """Name the studies whose backbone is no better on test events than `popularity`, `item_knn`."""
+    """Name studies whose backbone is not 2 % better than both rules on test events."""
     weak = []
     for folder in folders:
         metrics = load_results(folder / "metrics.json")
         found = {m: metrics.get(m, {}).get("best_acc_full") for m in ("backbone", *RULES)}
         own, *of_rules = found.values()
-        if own is not None and own <= max((x for x in of_rules if x is not None), default=-1):
+        least = MARGIN * max((x for x in of_rules if x is not None), default=0)
+        if own is not None and own < least:
             numbers = ", ".join(f"{m} {x:.4f}" for m, x in found.items() if x is not None)
             weak.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
     return weak
+
+
+def odd_diversity(folders: Iterable[Path]) -> list[str]:
+    """Name the studies where diversity counts categories or is used up: a line for each sign.
+
+    The most diverse end is that of `tuned`.  Distances within its lists are compared with those
+    under equal weights.
+    """
+    signs: dict[str, list[str]] = {
+        "popularity is above the backbone": [],
+        "distances within lists fall towards the most diverse end": [],
+        f"the most diverse end is above {SATURATED}": [],
+    }
+    for folder in folders:
+        metrics = load_results(folder / "metrics.json")
+        own, rule, end = (
+            metrics.get(m, {}).get("best_div_full") for m in ("backbone", "popularity", "tuned")
+        )
+        middle = metrics.get("tuned", {}).get("even_ild_full")
+        if None in (own, rule, end, middle):
+            continue
+        curve = pd.read_csv(folder / "curve.csv").query("method == 'tuned' and protocol == 'full'")
+        distance = curve.groupby("w_diversity")["ild@10"].mean().iloc[-1]
+        found = (
+            (rule > own, f"{rule:.3f} and {own:.3f}"),
+            (distance < middle, f"from {middle:.3f} to {distance:.3f}"),
+            (end > SATURATED, f"{end:.3f}"),
+        )
+        for studies, (odd, numbers) in zip(signs.values(), found, strict=True):
+            if odd:
+                studies.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
+    return [f"{sign}: {'; '.join(studies)}" for sign, studies in signs.items() if studies]
 
 
 def _listed(recorded: list[Path]) -> list[Path]:
@@ -234,12 +277,14 @@ def summary(results: Path) -> str:
     listed = _listed(recorded)
     folders = first_trainings(listed)
     weak = weak_backbones(listed)
+    odd = odd_diversity(listed)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
     earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in listed)
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
         weak=WEAK.format("; ".join(weak)) if weak else "",
+        odd=ODD.format(". ".join(words[0].upper() + words[1:] for words in odd)) if odd else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
         shares="\n\n".join(f"### At {share} %\n\n{shares(folders, share)}" for share in SHARES),
         methods=as_markdown(method_means(all_results(not_planted))),

@@ -28,7 +28,7 @@ def written(folder, events, items, users, parts=3):
 @pytest.mark.parametrize(
     ("rules", "spread", "numbers"),
     [
-        ({"min_rating": 3, "k_core": 3, "seed": 2}, 1, False),
+        ({"min_rating": 3, "k_core": 3, "seed": 2, "ties": "shuffled"}, 1, False),
         ({"split": "global_time"}, 1, False),
         ({"split": "global_time", "k_core": 3, "midnight": 8}, 3000, False),
         ({}, 1, True),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from paragon.data import negatives, sequences, split
+from paragon.data.describe import describe, order_of_ties, users_needed
 from paragon.data.negatives import NegativeSampler, draw_candidates
 from paragon.data.sequences import Met
 from paragon.data.split import prepare
@@ -155,3 +156,113 @@ def test_too_many_negatives_name_the_user_and_the_most_that_there_can_be(dataset
         assert seqs.n_items - len(met) == most
     everything = of_events("uuu", "abc", [1, 2, 3])
     refused(("data.negatives", "'u'"), prepare, everything, negatives=1)
+
+
+def repeating():
+    """Two users who repeat the item they met first; the file is not in the order of time."""
+    return of_events("uuuuvvvv", "acbacdec", [4, 2, 3, 1, 1, 2, 3, 4])
+
+
+def test_repeats_are_refused_until_a_rule_for_them_is_set():
+    refused(("2 of 8", "data.repeats: first"), prepare, repeating(), negatives=0)
+    refused("data.repeats", prepare, repeating(), negatives=0, repeats="last")
+
+
+def test_the_first_event_of_each_user_and_item_is_kept():
+    seqs = prepare(repeating(), negatives=0, repeats="first")
+    kept = [[seqs.item_ids[i - 1] for i in seqs.items[start : start + 3]] for start in (0, 3)]
+    assert kept == [["a", "c", "b"], ["c", "d", "e"]]
+    assert seqs.times.tolist() == [1, 2, 3, 1, 2, 3]
+    assert seqs.description["repeats"] == "first" and seqs.description["counts"]["events"] == 6
+
+
+def test_a_repeat_counts_once_for_the_k_core():
+    events = of_events("uuuvvvw", "abcabcc", [*range(6), 9])
+    more = of_events("uuuvvvww", "abcabccc", [*range(8)])
+    rules = {"k_core": 2, "negatives": 0, "repeats": "first"}
+    assert prepare(events, **rules).user_ids == prepare(more, **rules).user_ids == ["u", "v"]
+
+
+def test_data_without_repeats_are_the_same_with_and_without_the_rule(dataset, seqs, tmp_path):
+    by_rule = prepare(dataset, negatives=50, repeats="first")
+    for name, made in (("without", seqs), ("with", by_rule)):
+        sequences.save_sequences(made, tmp_path / name)
+    files = [tmp_path / name / "sequences.safetensors" for name in ("without", "with")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert "repeats" not in seqs.description  # as in artifacts that are older than the rule
+
+
+def of_baskets(rng, order):
+    """Sixty users with five baskets of six items each, the items of a basket in an order."""
+    baskets = [rng.choice(np.arange(1, 301), 30, replace=False).reshape(5, 6) for _ in range(60)]
+    rows = [
+        (f"u{user}", str(item), 100 + number)
+        for user, of_user in enumerate(baskets)
+        for number, basket in enumerate(of_user)
+        for item in order(basket)
+    ]
+    return of_events(*zip(*rows, strict=True))
+
+
+def test_ties_in_the_order_of_ids_are_a_warning_until_they_are_shuffled():
+    orders = {"by id": sorted, "from the last id": lambda basket: -np.sort(-basket), "free": list}
+    for name, order in orders.items():
+        dataset = of_baskets(np.random.default_rng(0), order)
+        expected = {"by id": 1, "from the last id": -1, "free": 0}[name]
+        assert order_of_ties(dataset.interactions) == pytest.approx(expected)
+        facts = describe(dataset, prepare(dataset))
+        assert ("order of ties" in facts) == (expected != 0)
+    by_id = of_baskets(np.random.default_rng(0), sorted)
+    assert "100%" in describe(by_id, prepare(by_id))["order of ties"]
+    facts = describe(by_id, prepare(by_id, ties="shuffled"))
+    assert "order of ties" not in facts and "ties shuffled" in facts["split"]
+
+
+def test_a_correlation_within_ties_that_chance_explains_is_none():
+    """One basket of three in order: one of six orders is, so it says nothing."""
+    few = of_events("uuuvv", ["1", "2", "10", "4", "3"], [7, 7, 7, 7, 8])
+    assert order_of_ties(few.interactions) == 0
+    none = of_events("uv", "ab", [1, 1])
+    assert order_of_ties(none.interactions) == 0
+
+
+def test_shuffled_ties_stay_at_their_time_and_give_no_target_away():
+    dataset = of_baskets(np.random.default_rng(0), sorted)
+    plain, one, again, other = (
+        prepare(dataset, **rules)
+        for rules in ({}, *({"ties": "shuffled", "seed": seed} for seed in (0, 0, 1)))
+    )
+    assert np.array_equal(one.items, again.items) and not np.array_equal(one.items, other.items)
+    # The share of targets with the largest id of their basket.
+    number = np.array([0, *map(int, plain.item_ids)])
+    largest = [
+        (number[seqs.items].reshape(-1, 5, 6)[:, -1].max(1) == number[seqs.test.targets]).mean()
+        for seqs in (plain, one)
+    ]
+    assert largest[0] == 1 and largest[1] < 0.4
+    for seqs in (one, other):
+        assert np.array_equal(seqs.times, plain.times)
+        assert np.array_equal(
+            np.sort(seqs.items.reshape(-1, 6), 1), np.sort(plain.items.reshape(-1, 6), 1)
+        )
+    refused("data.ties", prepare, dataset, ties="random")
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.2])
+def test_with_the_users_needed_a_loss_is_beyond_chance_in_four_of_five_samples(loss):
+    rng = np.random.default_rng(0)
+    ranks = np.arange(1, 11)
+    gains = 1 / np.log2(1 + ranks)
+    chances = ranks**-0.5 / (ranks**-0.5).sum()
+    hit = 0.1 / (gains @ chances)  # NDCG@10 is 0.1
+    users = 300, users_needed(loss)  # of 300 samples
+
+    def recommended():
+        return rng.choice(gains, users, p=chances) * (rng.random(users) < hit)
+
+    better = recommended()
+    other = np.where(rng.random(users) < 0.5, better, recommended())  # half of the users alike
+    worse = other * (rng.random(users) < 1 - loss)
+    gap = better - worse
+    errors = gap.mean(1) / (gap.std(1) / users[1] ** 0.5)
+    assert 0.7 < (errors > 1.96).mean() < 0.9

@@ -109,7 +109,7 @@ def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
 
 
 def test_a_backbone_no_better_than_a_rule_is_a_warning_in_summary_and_terminal(tmp_path, capsys):
-    for rule, weak in ((0.05, False), (0.1, True)):
+    for rule, weak in ((0.05, False), (0.098, False), (0.099, True)):
         knn = {"item_knn": {"best_acc_full": rule}, "popularity": {"best_acc_full": 0.02}}
         write_study(tmp_path, METRICS | knn)
         compare.write_comparison(tmp_path)
@@ -118,7 +118,36 @@ def test_a_backbone_no_better_than_a_rule_is_a_warning_in_summary_and_terminal(t
             found = [line for line in text.splitlines() if "WARNING" in line]
             assert len(found) == weak
             assert all("toy, sasrec (backbone 0.1000" in line for line in found)
-            assert all("item_knn 0.1000" in line for line in found)
+            assert all("item_knn 0.0990" in line for line in found)
+
+
+def test_a_diversity_that_counts_categories_or_is_used_up_is_a_warning(tmp_path, capsys):
+    usual = {"popularity": 0.3, "end": 0.9, "distances": (0.7, 0.9)}
+    cases = (
+        ({}, "", ""),
+        ({"popularity": 0.6}, "popularity", "0.600 and 0.500"),
+        ({"end": 0.985}, "0.98", "0.985"),
+        ({"distances": (0.9, 0.7)}, "distances", "from 0.800 to 0.700"),
+    )
+    for changed, sign, numbers in cases:
+        values = usual | changed
+        end, (accurate, diverse) = {"best_div_full": values["end"]}, values["distances"]
+        metrics = METRICS | {
+            "tuned": METRICS["tuned"] | end,
+            "backbone": METRICS["backbone"] | {"best_div_full": 0.5},
+            "popularity": {"best_div_full": values["popularity"]},
+        }
+        write_study(tmp_path, metrics)
+        curve = pd.DataFrame({"protocol": ["full", "full", "sampled"]})
+        curve[["method", "seed"]] = "tuned", 0
+        curve["w_diversity"] = [1.0, 0.0, 1.0]
+        curve["ild@10"] = [diverse, accurate, 0.5]
+        curve.to_csv(tmp_path / "toy" / "sasrec" / "curve.csv", index=False)
+        compare.write_comparison(tmp_path)
+        text, said = (tmp_path / "summary.md").read_text(), capsys.readouterr().err
+        assert ("WARNING" in text, len(said.splitlines())) == (bool(sign), int(bool(sign)))
+        for printed in (text, said) if sign else ():
+            assert sign in printed.lower() and f"toy, sasrec ({numbers})" in printed
 
 
 def test_results_that_cannot_be_read_are_named(tmp_path):

@@ -51,5 +51,8 @@ def test_a_backbone_no_better_than_a_rule_is_a_warning_with_all_numbers(seqs):
     ranks = (scores >= np.take_along_axis(scores, seqs.valid.targets[:, None], 1)).sum(1)
     knn = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0).mean()
     assert f"item_knn {knn:.4f}" in (weak := baselines.beside_baselines(knn, seqs))
-    assert weak.startswith("WARNING") and "learning_rate" in weak
+    assert weak.startswith("WARNING")
+    assert "backbones.loss: softmax" in weak and "learning_rate" in weak
+    assert "WARNING" in baselines.beside_baselines(1.019 * knn, seqs)  # by a hair
+    assert "WARNING" not in baselines.beside_baselines(1.021 * knn, seqs)
     assert "WARNING" not in baselines.beside_baselines(0.9, seqs)
