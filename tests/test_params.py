@@ -1,5 +1,6 @@
 """params.yaml: overrides, and settings that go together.  What is refused is in bad_inputs."""
 
+from functools import partial
 from itertools import product
 
 import yaml
@@ -8,6 +9,7 @@ from paragon.backbones import BACKBONES
 from paragon.data.registry import REGISTRY
 from paragon.params import ROOT, load_params
 from paragon_study.pipeline.settings import check_all, check_dataset_of, check_settings
+from paragon_study.pipeline.study import open_data, open_study
 from tests.conftest import refused
 
 
@@ -53,7 +55,7 @@ def test_a_study_has_the_dataset_that_is_listed_or_the_one_with_its_name(tmp_pat
     check_all(tmp_path)
 
 
-def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsys):
+def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsys, monkeypatch):
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["studies"]["datasets"] = {"right": "ml-100k", "wrong": "ml-100k"}
     for mistake in ({"adapters": {"snapshots": 10_000}}, {"adapters": {"snapshot": 1}}):
@@ -64,6 +66,11 @@ def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsy
         assert len(said) == 1 and "wrong" in said[0] and "adapters.snapshot" in said[0]
         refused("wrong", check_all, tmp_path, "wrong")
         refused("wrong", check_all, tmp_path)
+    check_these = partial(check_all, tmp_path)
+    monkeypatch.setattr("paragon_study.pipeline.study.check_all", check_these)
+    for opened in (open_data, partial(open_study, backbone="sasrec")):
+        opened("right")
+        refused("wrong", opened, "wrong")
 
 
 def test_a_missing_file_and_a_wrong_override_are_refused(tmp_path):
