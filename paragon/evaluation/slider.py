@@ -20,7 +20,7 @@ ASKED = (0.99, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)  # shares of the backbone's accu
 WANTED_OF = "tuned"  # people want as many categories as its most diverse lists have, at most
 
 
-class Lists:
+class Shown:
     """What lists of test users have, by setting; ``None`` is the backbone alone."""
 
     def __init__(
@@ -88,7 +88,7 @@ def with_slider(choices: Choices) -> dict[str, dict[str, list[Measure]]]:
             by_share = asked_rows(choice.points, accuracy)
             by_place = places(choice.points, diversity)
             rows = [*by_share.values(), *by_place]
-            lists = Lists(choices.test, choices.backbone_lists, choice, rows)
+            lists = Shown(choices.test, choices.backbone_lists, choice, rows)
             measures = errors(lists, by_share, by_place)
             shown = [lists.of[row] for row in (None, *by_place)]  # K + 1
             gains, _, categories = (np.stack(column) for column in zip(*shown, strict=True))
@@ -102,11 +102,11 @@ def most_wanted(choices: Choices) -> np.ndarray:
     """Count the categories ``[N]`` of the most diverse lists of ``WANTED_OF``, first seed."""
     choice = next(iter(choices.of[WANTED_OF].values()))
     row = int(choice.points[:, 1].argmax())
-    _, _, categories = Lists(choices.test, choices.backbone_lists, choice, [row]).of[row]
+    _, _, categories = Shown(choices.test, choices.backbone_lists, choice, [row]).of[row]
     return categories
 
 
-def errors(lists: Lists, by_share: Mapping[float, int], by_place: list[int]) -> dict[str, Measure]:
+def errors(lists: Shown, by_share: Mapping[float, int], by_place: list[int]) -> dict[str, Measure]:
     """Compare what is asked for with what test users get."""
     means = {row: (ndcg.mean(), alpha.mean()) for row, (ndcg, alpha, _) in lists.of.items()}
     accuracy, diversity = means[None]

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -16,11 +16,11 @@ from paragon.storage import write_text
 from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, share_cell
 from paragon_study.report.trainings import (
-    differences_of,
     first_trainings,
     is_current,
+    joined_differences,
+    joined_metrics,
     load_results,
-    metrics_of,
     trainings_of,
 )
 
@@ -130,12 +130,10 @@ another loss (`backbones.loss: softmax`) or rate, or another backbone, before yo
 it. More epochs help only if the last ones were still better.
 """
 ODD = """
-**WARNING: diversity that may say little**, in α-nDCG@10 of whole-catalogue lists. {}. Where items
-with many categories are rewarded, or nearly all that can be won is won, compare distances between
-items (`ild@10` in `curve.csv`), too.
+**WARNING: a diversity that counts categories**: α-nDCG@10 rises, but the mean distance within lists
+falls in {}. Items with many categories can do this: compare `ild@10` in `curve.csv`, too.
 """
 RULES = ("popularity", "item_knn")  # that learn nothing
-SATURATED = 0.98  # α-nDCG@10; the greedily best list has 1
 
 
 def study_folders(results: Path) -> list[Path]:
@@ -157,7 +155,7 @@ def all_results(folders: Iterable[Path], joined: bool = True) -> pd.DataFrame:
         dataset, backbone = folder.parts[-2:]
         trainings = len(trainings_of(folder)) if joined else 1
         study = dataset, backbone, trainings
-        metrics = metrics_of(folder) if joined else load_results(folder / "metrics.json")
+        metrics = joined_metrics(folder) if joined else load_results(folder / "metrics.json")
         single = set()  # methods with one point: they have no correlation
         for method, measures in metrics.items():
             if "there is one" in measures.get("r_acc_full_note", ""):
@@ -174,7 +172,7 @@ def all_results(folders: Iterable[Path], joined: bool = True) -> pd.DataFrame:
                 rows.append((*study, method, name, value, low, high, None))
 
         path = folder / "differences.json"
-        differences = differences_of(folder) if joined else load_results(path)
+        differences = joined_differences(folder) if joined else load_results(path)
         for method, measures in differences.items():
             compared = sorted(name for name in measures if f"{name}_p_holm" in measures)
             for name in compared:
@@ -194,6 +192,12 @@ def all_results(folders: Iterable[Path], joined: bool = True) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
+def all_trainings(folders: Sequence[Path]) -> pd.DataFrame:
+    """Tabulate each training, then the studies with several of them, over these."""
+    several = [folder for folder in folders if len(trainings_of(folder)) > 1]
+    return pd.concat([all_results(folders, joined=False), all_results(several)])
+
+
 def without_repeats(folders: Iterable[Path]) -> list[Path]:
     """Keep the study with the most seeds for each pair of data and backbone."""
     best: dict[tuple, tuple[int, Path]] = {}
@@ -210,14 +214,12 @@ def without_repeats(folders: Iterable[Path]) -> list[Path]:
 def write_comparison(results: Path) -> None:
     """Write summary.md and all.csv to ``results``; print which backbones are too weak."""
     folders = study_folders(results)
-    several = [folder for folder in folders if len(trainings_of(folder)) > 1]
-    table = pd.concat([all_results(folders, joined=False), all_results(several)])
-    write_text(results / "all.csv", table.to_csv(index=False))
+    write_text(results / "all.csv", all_trainings(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
     for words in weak_backbones(_listed(folders)):
         print(f"WARNING: not 2 % better than a rule without parameters: {words}", file=sys.stderr)
     for words in odd_diversity(_listed(folders)):
-        print(f"WARNING: diversity: {words}", file=sys.stderr)
+        print(f"WARNING: diversity rises, distances within lists fall: {words}", file=sys.stderr)
 
 
 def weak_backbones(folders: Iterable[Path]) -> list[str]:
@@ -235,35 +237,25 @@ def weak_backbones(folders: Iterable[Path]) -> list[str]:
 
 
 def odd_diversity(folders: Iterable[Path]) -> list[str]:
-    """Name the studies where diversity counts categories or is used up: a line for each sign.
+    """Name the studies whose diversity counts categories: where it rises, items come closer.
 
-    The most diverse end is that of `tuned`.  Distances within its lists are compared with those
-    under equal weights.
+    The most diverse lists of `tuned` have smaller distances within them than those under equal
+    weights. (A popular list or a diversity near 1 is no sign: most studies have both.)
     """
-    signs: dict[str, list[str]] = {
-        "popularity is above the backbone": [],
-        "distances within lists fall towards the most diverse end": [],
-        f"the most diverse end is above {SATURATED}": [],
-    }
+    odd = []
     for folder in folders:
         metrics = load_results(folder / "metrics.json")
-        own, rule, end = (
-            metrics.get(m, {}).get("best_div_full") for m in ("backbone", "popularity", "tuned")
-        )
         middle = metrics.get("tuned", {}).get("even_ild_full")
-        if None in (own, rule, end, middle):
+        if middle is None:
             continue
-        curve = pd.read_csv(folder / "curve.csv").query("method == 'tuned' and protocol == 'full'")
-        distance = curve.groupby("w_diversity")["ild@10"].mean().iloc[-1]
-        found = (
-            (rule > own, f"{rule:.3f} and {own:.3f}"),
-            (distance < middle, f"from {middle:.3f} to {distance:.3f}"),
-            (end > SATURATED, f"{end:.3f}"),
-        )
-        for studies, (odd, numbers) in zip(signs.values(), found, strict=True):
-            if odd:
-                studies.append(f"{', '.join(folder.parts[-2:])} ({numbers})")
-    return [f"{sign}: {'; '.join(studies)}" for sign, studies in signs.items() if studies]
+        curve = pd.read_csv(folder / "curve.csv")
+        if "ild@10" not in curve:  # a study with other cut-offs
+            continue
+        curve = curve.query("method == 'tuned' and protocol == 'full'")
+        end = curve.groupby("w_diversity")["ild@10"].mean().iloc[-1]
+        if end < middle:
+            odd.append(f"{', '.join(folder.parts[-2:])} (from {middle:.3f} to {end:.3f})")
+    return odd
 
 
 def _listed(recorded: list[Path]) -> list[Path]:
@@ -284,7 +276,7 @@ def summary(results: Path) -> str:
     return SUMMARY.format(
         earlier=EARLIER.format(earlier) if earlier else "",
         weak=WEAK.format("; ".join(weak)) if weak else "",
-        odd=ODD.format(". ".join(words[0].upper() + words[1:] for words in odd)) if odd else "",
+        odd=ODD.format("; ".join(odd)) if odd else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
         shares="\n\n".join(f"### At {share} %\n\n{shares(folders, share)}" for share in SHARES),
         methods=as_markdown(method_means(all_results(not_planted))),
@@ -315,8 +307,8 @@ def shares(folders: Iterable[Path], share: str) -> str:
     """Tabulate α-nDCG@10 at a share of the accuracy, methods by study."""
     columns = {}
     for folder in folders:
-        metrics = metrics_of(folder)
-        differences = differences_of(folder)
+        metrics = joined_metrics(folder)
+        differences = joined_differences(folder)
         cells = {}
         for method in IN_SHARES:
             row = metrics.get(method, {})

@@ -16,7 +16,12 @@ from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
-from paragon_study.report.trainings import differences_of, first_trainings, is_current, metrics_of
+from paragon_study.report.trainings import (
+    first_trainings,
+    is_current,
+    joined_differences,
+    joined_metrics,
+)
 from paragon_study.report.verdicts import short_verdicts, verdicts
 
 MAIN = ("ml-100k", "sasrec")  # study in the README
@@ -55,7 +60,7 @@ def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
 
 def main_results(folder: Path) -> str:
     """Return a small Markdown table of the main methods of a study: two shares, slider's error."""
-    table = headline_table(metrics_of(folder), differences_of(folder))
+    table = headline_table(joined_metrics(folder), joined_differences(folder))
     table = table.loc[table.index.isin(compare.IN_SHARES), [*IN_README]].rename(columns=IN_README)
     table = table.replace(r"^0\.", ".", regex=True)
     return as_markdown(table.rename(lambda name: look(name).label))
@@ -74,7 +79,7 @@ def control_table(folders: Iterable[Path], measure: str, digits: int) -> str:
     """Return a Markdown table of a measure of control: methods by study, ± over seeds."""
     columns = {}
     for folder in folders:
-        summary = metrics_of(folder)
+        summary = joined_metrics(folder)
         cells = {}
         for name in WITH_CONTROL:
             measures = summary.get(name, {})

@@ -62,7 +62,7 @@ def first_trainings(folders: Iterable[Path]) -> list[Path]:
     return [folder for folder in folders if not is_another(folder)]
 
 
-def metrics_of(folder: Path) -> dict[str, dict]:
+def joined_metrics(folder: Path) -> dict[str, dict]:
     """Load metrics.json of a study; of several trainings, means and limits over them."""
     by_training = [load_results(path / "metrics.json") for path in trainings_of(folder)]
     first = by_training[0]
@@ -83,7 +83,7 @@ def _measure(row: dict, name: str) -> Measure:
     return Measure(value)
 
 
-def differences_of(folder: Path) -> dict[str, dict]:
+def joined_differences(folder: Path) -> dict[str, dict]:
     """Load differences.json of a study; of several trainings, means and limits over them.
 
     A p-value is then the largest of all trainings, and limits over seeds are over trainings.

