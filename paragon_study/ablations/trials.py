@@ -71,6 +71,9 @@ class Plan(Section):
         backbone = getattr(entry, "backbone", None)
         params = load_params(study=study, backbone=backbone)
         sections = params.model_dump(include=SETTINGS_OF.get(kind, SETTINGS))
+        for rule in ("repeats", "ties"):  # they came later, and count only where they are set
+            if sections["data"][rule] is None:
+                del sections["data"][rule]
         content = [sections, *self.follows_from(kind, name)]
         text = json.dumps(content, sort_keys=True, default=Section.model_dump)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -133,13 +133,6 @@ MISTAKES: dict[Callable[..., Any], list[tuple[Callable[..., Any], str]]] = {
         ),
         (lambda s, _, events: times_saved(s, 1, events), "Each epoch reads all events."),
     ],
-    of_a_person: [
-        (partial(of_a_person, close=0), "One category beside the wanted number is enough, too."),
-        (
-            lambda shown, wanted: of_a_person(wanted, shown),
-            "Who sees fewer than wanted says more.",
-        ),
-    ],
     factor: [
         (_difference, "This is the difference, not the factor."),
         (lambda law: 1 / factor(law), "This is the factor from five anchors to twenty."),

@@ -249,7 +249,7 @@ def odd_diversity(folders: Iterable[Path]) -> list[str]:
         if middle is None:
             continue
         curve = pd.read_csv(folder / "curve.csv")
-        if "ild@10" not in curve:  # a study with other cut-offs
+        if not {"ild@10", "w_diversity"} <= {*curve}:  # other cut-offs, or other objectives
             continue
         curve = curve.query("method == 'tuned' and protocol == 'full'")
         end = curve.groupby("w_diversity")["ild@10"].mean().iloc[-1]
