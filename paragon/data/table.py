@@ -236,16 +236,24 @@ class Dataset:
 
     @classmethod
     def from_frame(
-        cls, interactions: object, items: object, users: object = None, name: str = "own"
+        cls,
+        interactions: object,
+        items: object,
+        users: object = None,
+        name: str = "own",
+        unit: str = "",
     ) -> "Dataset":
         """Check and repair tables in memory (pandas, polars, or a mapping of columns).
 
         Columns of ``interactions``: ``user_id``, ``item_id``, ``timestamp`` (seconds since 1970 or
         datetimes), optional ``rating``; of ``items``: ``item_id``, ``categories`` (lists of str),
         optional ``title``; of ``users``: ``user_id``, optional ``group``.  Ids are strings or
-        integers.  Raises ``ParagonError`` with table, row and column of the first error.
+        integers.  ``unit``: "seconds" if most times look like years and are right.  Raises
+        ``ParagonError`` with table, row and column of the first error.
         """
         tables = {"inter": _raw_table(interactions, "interactions table", *NEEDED["inter"])}
+        if not unit:
+            _check_no_years(tables["inter"])
         tables["item"] = _raw_table(items, "items table", "item_id", "categories")
         if users is not None and not (isinstance(users, pd.DataFrame) and users.empty):
             tables["user"] = _raw_table(users, "users table", "user_id")
@@ -349,6 +357,14 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
         start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # also fits the year 1
         frame["timestamp"] = (times - start) / pd.Timedelta(seconds=1)
     return RawTable(name, frame, unit="row")
+
+
+def _check_no_years(table: RawTable) -> None:
+    """Raise ``ParagonError`` if most times are numbers such as 2009: seconds of the first hour."""
+    times = table.numbers("timestamp")
+    years = (times >= 1900) & (times < 2100)
+    fix = "this looks like a year: pass dates, or unit='seconds' if it is right"
+    table.check("timestamp", ~years | (years.mean() <= 0.5), "seconds since 1970", fix)
 
 
 def _check_events(table: RawTable, repairs: dict[str, int], years: bool) -> pd.DataFrame:

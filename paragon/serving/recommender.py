@@ -21,6 +21,7 @@ from torch import Tensor
 from paragon.adapters.adapter import adapt, item_table
 from paragon.adapters.rotation import ItemTable, fit_rotation
 from paragon.backbones.base import Backbone, Context
+from paragon.data.atomic import kind_of, read_start
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError, shown
 from paragon.generator.generator import Generator, Latent, load_generator
@@ -111,6 +112,9 @@ class Recommender:
         export.  The global random state of torch is left as it was.
         """
         folder = Path(path)
+        if folder.is_file():
+            kind = kind_of(read_start(folder)) or "a file"
+            raise ParagonError(f"{folder} is {kind}; give the folder that `{EXPORT}` makes")
         for name in FILES:
             if not (folder / name).is_file():
                 raise ParagonError(

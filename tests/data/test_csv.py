@@ -11,6 +11,7 @@ from paragon.data.fetch import fetch, fetch_csv, load_dataset
 from paragon.data.split import prepare
 from paragon.errors import ParagonError, shown
 from tests.conftest import refused
+from tests.data.conftest import zipped
 
 EVENTS = "Customer ID;Product;Order date;Stars\nann; b1 ;13/02/2024 10:30;4\nann;b2;3/4/2024;2\n"
 ITEMS = 'id,Name,Genre\nb1,"The Well, old",Crime|Old books\nb2,Two,\n'
@@ -234,3 +235,14 @@ def test_what_is_no_csv_is_called_what_it_is(tmp_path, content, kind):
     if kind != "zip":
         given = {"directory": tmp_path / "ratings.dat", "data": tmp_path / "data"}
         refused(("ratings.dat", kind, ".csv"), fetch, "shop", **given)
+
+
+def test_a_folder_or_an_archive_without_a_dataset_says_what_it_holds(tmp_path):
+    (folder := tmp_path / "given").mkdir()
+    (folder / "bought.parquet").write_bytes(b"PAR1")
+    given = [folder, zipped(folder, tmp_path / "given.zip", "inside")]
+    for path in given:
+        named = str(path), "bought.parquet", ".csv"
+        refused(named, fetch, "shop", directory=path, data=tmp_path / "data")
+    (path := tmp_path / "bought.dat").write_text("user\titem\n1\t2\n")
+    refused((str(path), "tabs", ".csv"), fetch, "shop", directory=path, data=tmp_path / "data")

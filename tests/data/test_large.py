@@ -100,3 +100,15 @@ def test_small_times_are_read_if_they_are_said_to_be_seconds(tmp_path):
     refused("unit='seconds'", prepare_large, *files, negatives=9)
     refused("'days'", prepare_large, *files, negatives=9, unit="days")
     assert prepare_large(*files, negatives=9, unit="seconds").description["counts"]["events"] == 604
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_what_is_no_parquet_file_is_called_what_it_is(tmp_path, place):
+    dataset = toy_dataset()
+    events = dataset.interactions.assign(timestamp=lambda frame: frame["timestamp"] + 10**9)
+    files = list(written(tmp_path, events, dataset.items, dataset.users))
+    for content, kind in ((b"PK\3\4\0\0", "zip"), (b"user,item\n", "no Parquet"), (None, "folder")):
+        given = tmp_path / f"given {kind}"
+        given.mkdir() if content is None else given.write_bytes(content)
+        files[place] = given
+        refused((str(given), kind), prepare_large, *files, negatives=9)

@@ -213,3 +213,13 @@ NUMBERS = [  # a column, values of any type, what they mean
 def test_numbers_and_times_may_come_in_any_type(column, values, expected):
     dataset = Dataset.from_frame(events(**{column: values}), ITEMS)
     assert dataset.interactions[column].tolist() == expected
+
+
+def test_years_in_a_table_in_memory_need_a_word():
+    years = events(timestamp=[2009, 2010, 1999])
+    where = ("interactions table, row 0", "timestamp", "2009", "unit='seconds'")
+    refused(where, Dataset.from_frame, years, ITEMS)
+    kept = Dataset.from_frame(years, ITEMS, unit="seconds").interactions["timestamp"]
+    assert kept.tolist() == [2009, 2010, 1999]
+    few = Dataset.from_frame(events(timestamp=[2009, 20, 10]), ITEMS)  # a clock of its own
+    assert few.interactions["timestamp"].tolist() == [2009, 20, 10]

@@ -89,6 +89,12 @@ def test_a_part_of_another_export_is_refused_and_so_is_a_forged_sum(
         refused(word, Recommender.load, folder)
 
 
+def test_a_file_instead_of_an_exported_folder_is_called_what_it_is(tmp_path):
+    for content, kind in ((b"PK\3\4", "zip"), (b"{", "JSON"), (b"text", "a file")):
+        (path := tmp_path / "model").write_bytes(content)
+        refused((str(path), kind, "export"), Recommender.load, path)
+
+
 def test_a_weak_recommender_says_so_in_its_card_and_its_description(seqs, make_once, tmp_path):
     model, about, generator = make_once("sasrec")
     for warning in (None, "WARNING: a rule is as good"):
