@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,6 +94,7 @@ def describe(name: str = Argument(..., help="A study, or a dataset that was fetc
     from paragon.data.split import prepare
     from paragon.objectives.table import check_objectives
     from paragon.params import DATA, load_params
+    from paragon_study.pipeline.study import open_study
 
     params = load_params(study=name)
     dataset = load_dataset(params.studies.dataset_of(name), DATA)
@@ -105,7 +107,11 @@ def describe(name: str = Argument(..., help="A study, or a dataset that was fetc
             raise
         sequences = prepare(dataset, **rules | {"repeats": "first"})
         problems.append(str(error))
-    facts = facts_of(dataset, sequences)
+    ndcg = None
+    for backbone in reversed(params.studies.backbones):  # the first that is trained counts
+        with suppress(ParagonError):  # it is not trained, or not with these settings
+            ndcg = open_study(name, backbone, checked=False).ndcg_by_user()
+    facts = facts_of(dataset, sequences, ndcg)
     try:
         check_objectives(params.adapters.objectives, sequences)
     except ParagonError as error:

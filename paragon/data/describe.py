@@ -21,8 +21,11 @@ MOST_NAMES = 10  # of categories that are listed
 GIVEN_UP = (0.2, 0.1, 0.05, 0.02)  # shares of accuracy that a reader may ask for
 
 
-def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
-    """Describe a dataset and the ``sequences`` prepared from it: one fact per row, as text."""
+def describe(dataset: Dataset, sequences: Sequences, ndcg: np.ndarray | None = None) -> pd.Series:
+    """Describe a dataset and the ``sequences`` prepared from it: one fact per row, as text.
+
+    ``ndcg``: NDCG@10 of a trained recommender by user, to say how many users are needed.
+    """
     events = dataset.interactions
     items = dataset.items
     per_user = events["user_id"].value_counts()
@@ -77,31 +80,35 @@ def describe(dataset: Dataset, sequences: Sequences) -> pd.Series:
             f"{along:.2f}). Of {share:.0%} of the test events, the target shares its second with "
             "the event before, and its id gives it away; set data.ties: shuffled in params.yaml"
         )
+    mean, square, known = MEAN, SQUARE, "assumed"
+    if ndcg is not None and ndcg.any():
+        mean, known = float(ndcg.mean()), "measured"
+        square = float((ndcg**2).mean()) / mean
     too_few = []
     for share in GIVEN_UP:
-        needed = users_needed(share)
+        needed = users_needed(share, mean, square)
         if min(valid_users, test_users) < needed:
             too_few.append(f"{needed:,} for {share:.0%}")
     if too_few:
         facts["too few users"] = (
             "to tell a loss of accuracy from chance. Needed for a loss of so much are about "
-            f"{', '.join(too_few)}, if NDCG@10 is about {MEAN}, and that of two recommenders "
-            f"correlates by {ALIKE} over users (half the NDCG@10 needs twice as many users, lists "
-            "that are more alike need fewer); "
-            "lists can be served all the same"
+            f"{', '.join(too_few)}, if NDCG@10 is about {mean:.3g} ({known}), and that of two "
+            f"recommenders correlates by {ALIKE} over users (half the NDCG@10 needs twice as many "
+            "users, lists that are more alike need fewer); lists can be served all the same"
         )
     return pd.Series(facts, name=dataset.name)
 
 
-def users_needed(share: float) -> int:
+def users_needed(share: float, mean: float = MEAN, square: float = SQUARE) -> int:
     """Return the users needed to find that one recommender is a ``share`` worse than another.
 
+    ``mean``: NDCG@10 of one of them; ``square``: the mean of its squares over users, divided by it.
     Each user has one event, both recommenders are measured by NDCG@10 on the same users, and the
     difference is beyond chance (5 %) in four of five samples of so many users.
     """
-    variance = SQUARE * MEAN - MEAN**2  # of one recommender
+    variance = square * mean - mean**2  # of one recommender
     of_difference = 2 * (1 - ALIKE) * variance
-    return round(int(of_difference * (ERRORS / (share * MEAN)) ** 2), -2)
+    return round(int(of_difference * (ERRORS / (share * mean)) ** 2), -2)
 
 
 def order_of_ties(events: pd.DataFrame) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from paragon.adapters.collection import Collection, load_collection
@@ -17,6 +18,7 @@ from paragon.errors import ParagonError
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
+from paragon.metrics.ranking import ndcg_at, target_ranks
 from paragon.objectives.table import check_objectives, check_served
 from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
 from paragon.rivals.baselines import beside_baselines
@@ -100,6 +102,21 @@ class Study:
         backbone, description = load_backbone(self.folder / "backbones" / "backbone", sequences)
         self._check("backbones", description, self.params.backbones, backbone=self.backbone)
         return backbone.to(self.device), description
+
+    def ndcg_by_user(self) -> np.ndarray:
+        """Measure NDCG@10 of the trained backbone on validation events, in the mean of each user.
+
+        At most 2,000 events are taken.  Raises ``ParagonError`` if there is no trained backbone.
+        """
+        sequences, backbone, _ = self.load_frozen()
+        valid = sequences.valid[sequences.valid.sample_rows()]
+        with torch.no_grad():
+            states = backbone.states_before(sequences, valid.users, valid.positions)
+            scores = backbone.score_catalogue(states).cpu().numpy()  # [N, n + 1]
+        ranks = target_ranks(scores, valid.targets, sequences.excluded(valid))
+        events = np.bincount(valid.users)  # [U]
+        total = np.bincount(valid.users, ndcg_at(ranks, 10))  # [U]
+        return total[events > 0] / events[events > 0]
 
     def load_frozen(self) -> tuple[Sequences, Backbone, dict]:
         """Load data, frozen backbone and its description."""

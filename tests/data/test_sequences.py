@@ -266,3 +266,15 @@ def test_with_the_users_needed_a_loss_is_beyond_chance_in_four_of_five_samples(l
     gap = better - worse
     errors = gap.mean(1) / (gap.std(1) / users[1] ** 0.5)
     assert 0.7 < (errors > 1.96).mean() < 0.9
+
+
+def test_the_users_needed_follow_from_a_measured_ndcg(dataset, seqs):
+    """A rate of hits h has the mean h and the variance h (1 - h): worked out by hand."""
+    hits = np.repeat([1.0, 0.0], [5, 95])
+    expected = {0.2: 3700, 0.1: 14900}  # 0.05 * 0.95 * (2.8 / (share * 0.05))^2, to the hundred
+    for share, users in expected.items():
+        assert abs(0.05 * 0.95 * (2.8 / (share * 0.05)) ** 2 - users) < 50
+    fact = describe(dataset, seqs, hits)["too few users"]
+    assert all(f"{users:,} for {share:.0%}" in fact for share, users in expected.items())
+    assert "0.05 (measured)" in fact and "(assumed)" in describe(dataset, seqs)["too few users"]
+    assert "(assumed)" in describe(dataset, seqs, np.zeros(9))["too few users"]

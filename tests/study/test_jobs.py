@@ -1,5 +1,6 @@
 """Trainings side by side: the number of processes, the order of results, threads and memory."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +32,25 @@ THREADS = [name for name in stage_variables(1) if name.endswith("_THREADS")]
 @pytest.fixture
 def study(settings):
     return Study("toy", "sasrec", settings)
+
+
+def test_ndcg_by_user_is_that_of_the_frozen_backbone_in_the_whole_catalogue(
+    study, seqs, backbone, monkeypatch
+):
+    monkeypatch.setattr(Study, "load_frozen", lambda self: (seqs, backbone, {}))
+    valid = seqs.valid
+    states = backbone.states_before(seqs, valid.users, valid.positions)
+    scores = backbone.score_catalogue(states).numpy()
+    scores[seqs.excluded(valid)] = -np.inf
+    ranks = (scores >= np.take_along_axis(scores, valid.targets[:, None], 1)).sum(1)
+    gains = np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0)
+    found = study.ndcg_by_user()
+    assert found == pytest.approx(gains) and gains.any()
+    # Somebody with two events counts once.
+    twice = dataclasses.replace(valid, users=np.where(valid.users == 1, 0, valid.users))
+    both = dataclasses.replace(seqs, valid=dataclasses.replace(twice, positions=valid.positions))
+    monkeypatch.setattr(Study, "load_frozen", lambda self: (both, backbone, {}))
+    assert len(study.ndcg_by_user()) == len(gains) - 1
 
 
 def described(study, number):
