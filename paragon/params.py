@@ -223,7 +223,7 @@ class Params(Section):
     rivals: RivalSettings
     evaluation: EvaluationSettings
     verify: VerifySettings
-    overrides: dict[Name, dict[Overridden, dict[str, Any]]] = {}
+    overrides: dict[Name, Any] = {}  # each is checked when it is used
 
     def of_generator(self, name: str) -> GeneratorSettings:
         """Return the settings of the generator ``name``.
@@ -232,6 +232,12 @@ class Params(Section):
         """
         content = self.generator.model_dump() | self.generators[name]
         return checked(GeneratorSettings, content, f"params.yaml: generators.{name}.")
+
+
+class Overrides(Section):
+    """What differs for a study or a backbone."""
+
+    overrides: dict[Name, dict[Overridden, dict[str, Any]]]
 
 
 S = TypeVar("S", bound=Section)
@@ -254,7 +260,9 @@ def load_params(
     in_file: dict = params.overrides
     for name in (study, backbone):
         if name:
-            content = merge_sections(content, in_file.get(name, {}))
+            entry = {name: in_file.get(name, {})}
+            changes: dict = checked(Overrides, {"overrides": entry}, path.name).overrides[name]
+            content = merge_sections(content, changes)
             params = checked(Params, content, f"{path.name}: overrides.{name}.")
     content = merge_sections(content, overrides or {})
     return checked(Params, content, path.name)

@@ -58,7 +58,12 @@ def test_a_study_has_the_dataset_that_is_listed_or_the_one_with_its_name(tmp_pat
 def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsys, monkeypatch):
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["studies"]["datasets"] = {"right": "ml-100k", "wrong": "ml-100k"}
-    for mistake in ({"adapters": {"snapshots": 10_000}}, {"adapters": {"snapshot": 1}}):
+    for mistake in (
+        {"adapters": {"snapshots": 10_000}},
+        {"adapters": {"snapshot": 1}},
+        {"adapters.snapshots": 1},
+        {"adapters": "adapters.snapshots"},
+    ):
         content["overrides"] |= {"right": {}, "wrong": mistake}
         (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
         check_all(tmp_path, opened="right")
