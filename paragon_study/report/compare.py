@@ -17,7 +17,6 @@ from paragon_study.report.style import look
 from paragon_study.report.tables import as_markdown, plus_minus, share_cell
 from paragon_study.report.trainings import (
     first_trainings,
-    is_current,
     joined_differences,
     joined_metrics,
     load_results,
@@ -96,7 +95,7 @@ every measure, and `all.csv` has all of them: one row for each study, method and
   each training (paired bootstrap, Holm's correction) and over trainings or seeds (t interval).
 
 {data}
-{earlier}{weak}{odd}
+{weak}{odd}
 ## What giving up accuracy buys
 
 α-nDCG@10 of lists that should keep a share of the backbone's NDCG@10. Settings are chosen on
@@ -118,10 +117,6 @@ than *generated* beyond chance. Distance and items are under equal weights.
 (ours).
 
 {control}
-"""
-
-EARLIER = """
-In `all.csv` only, since their adapters were tuned in an earlier way, from an untrained start: {}.
 """
 
 WEAK = """
@@ -216,9 +211,9 @@ def write_comparison(results: Path) -> None:
     folders = study_folders(results)
     write_text(results / "all.csv", all_trainings(folders).to_csv(index=False))
     write_text(results / "summary.md", summary(results))
-    for words in weak_backbones(_listed(folders)):
+    for words in weak_backbones(folders):
         print(f"WARNING: not 2 % better than a rule without parameters: {words}", file=sys.stderr)
-    for words in odd_diversity(_listed(folders)):
+    for words in odd_diversity(folders):
         print(f"WARNING: diversity rises, distances within lists fall: {words}", file=sys.stderr)
 
 
@@ -258,23 +253,15 @@ def odd_diversity(folders: Iterable[Path]) -> list[str]:
     return odd
 
 
-def _listed(recorded: list[Path]) -> list[Path]:
-    """Return the studies that summary.md lists: those made with today's adapters, if there are."""
-    return [folder for folder in recorded if is_current(folder)] or recorded
-
-
 def summary(results: Path) -> str:
     """Write the text of results/summary.md."""
     recorded = study_folders(results)
-    listed = _listed(recorded)
-    folders = first_trainings(listed)
-    weak = weak_backbones(listed)
-    odd = odd_diversity(listed)
+    folders = first_trainings(recorded)
+    weak = weak_backbones(recorded)
+    odd = odd_diversity(recorded)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
-    earlier = "; ".join(", ".join(f.parts[-2:]) for f in recorded if f not in listed)
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
     return SUMMARY.format(
-        earlier=EARLIER.format(earlier) if earlier else "",
         weak=WEAK.format("; ".join(weak)) if weak else "",
         odd=ODD.format("; ".join(odd)) if odd else "",
         data="\n".join(data_line(dataset) for dataset in datasets),

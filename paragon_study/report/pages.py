@@ -18,7 +18,6 @@ from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
 from paragon_study.report.trainings import (
     first_trainings,
-    is_current,
     joined_differences,
     joined_metrics,
 )
@@ -122,10 +121,9 @@ def pages(root: Path) -> dict[Path, str]:
     """Return the full text of each page with current tables."""
     results = root / "results"
     recorded = first_trainings(compare.study_folders(results))
-    current = [folder for folder in recorded if is_current(folder)]
-    main = [folder for folder in current if folder.parent.name == MAIN[0]]
-    planted = [folder for folder in current if folder.parent.name == "planted"]
-    released = [folder for folder in current if folder.parent.name == RELEASED]
+    main = [folder for folder in recorded if folder.parent.name == MAIN[0]]
+    planted = [folder for folder in recorded if folder.parent.name == "planted"]
+    released = [folder for folder in recorded if folder.parent.name == RELEASED]
     dataset, backbone = MAIN
     tuning = contrasts.load_table("tuning", root / "ablations/results")
     tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
@@ -234,7 +232,7 @@ def _folders_of_claims(root: Path) -> list[Path]:
     """List the studies that claims and their pages are about."""
     folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
     wanted = STUDY_OF.values()
-    return [f for f in folders if f.parent.name in wanted and is_current(f)]
+    return [f for f in folders if f.parent.name in wanted]
 
 
 def load_claims(root: Path) -> list[dict]:
@@ -286,10 +284,9 @@ def load_sources(root: Path) -> Sources:
     """Load the tables that claims refer to, with the columns of `all_results`."""
     results = root / "results"
     recorded = first_trainings(compare.study_folders(results))
-    current = [folder for folder in recorded if is_current(folder)]
     tables = {}
     for source, study in STUDY_OF.items():
-        folders = [folder for folder in current if folder.parent.name == study]
+        folders = [folder for folder in recorded if folder.parent.name == study]
         tables[source] = compare.all_results(folders)
     return {**tables, "times": times(results)}
 

@@ -31,15 +31,6 @@ def load_results(path: Path, stage: str = "evaluation") -> dict[str, Any]:
         raise ParagonError(f"{path} cannot be read ({error}); run `dvc repro` again") from error
 
 
-def is_current(folder: Path) -> bool:
-    """Return whether the adapters of a study were tuned as today.
-
-    Only such studies asked their sliders for a share of the accuracy.
-    """
-    measures = load_results(folder / "metrics.json").get("tuned", {})
-    return "asked_acc" in measures
-
-
 def is_another(folder: Path) -> bool:
     """Return whether ``<study>/<backbone>`` is another training of a study recorded beside it."""
     match = OTHER.fullmatch(folder.parent.name)
@@ -53,8 +44,7 @@ def trainings_of(folder: Path) -> list[Path]:
     """List the recorded trainings of ``<study>/<backbone>``, itself first."""
     study = folder.parent
     others = sorted(study.parent.glob(f"{study.name}-seed*/{folder.name}/metrics.json"))
-    recorded = [path.parent for path in others if OTHER.fullmatch(path.parts[-3])]
-    return [folder, *(other for other in recorded if is_current(other))]
+    return [folder, *(path.parent for path in others if OTHER.fullmatch(path.parts[-3]))]
 
 
 def first_trainings(folders: Iterable[Path]) -> list[Path]:

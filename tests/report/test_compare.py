@@ -12,7 +12,7 @@ from paragon.metrics.control import correlation
 from paragon.metrics.statistics import is_real
 from paragon.params import RESULTS
 from paragon_study.report import compare, trainings
-from paragon_study.report.compare import DIFFERENCE, all_results, study_folders
+from paragon_study.report.compare import DIFFERENCE, all_results, load_results, study_folders
 from paragon_study.report.style import look
 from tests.conftest import refused
 
@@ -157,6 +157,18 @@ def test_studies_of_the_same_data_and_backbone_count_once(tmp_path):
         (folder.parent / "data.json").write_text(json.dumps(about))
         pd.DataFrame({"seed": range(seeds)}).to_csv(folder / "curve.csv")
     assert compare.without_repeats(folders) == folders[1:]
+
+
+def test_every_study_was_measured_as_the_default_study():
+    def measures(folder):
+        row = load_results(folder / "metrics.json")["tuned"]
+        return {name for name in row if not name.endswith(trainings.OF_A_NUMBER)}
+
+    default = measures(RESULTS / "ml-100k" / "sasrec")
+    for folder in study_folders(RESULTS):
+        assert default <= measures(folder), folder
+        methods = load_results(folder / "metrics.json")
+        assert {"paragon", "generated", "hypernetwork", "tuned_alone"} <= methods.keys(), folder
 
 
 def test_the_backbone_alone_has_no_lower_task_loss_than_the_oracle():
