@@ -35,6 +35,7 @@ from paragon.objectives.table import (
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
+MOST_PATTERNS = 1000  # sets of categories: of more, a table of all pairs takes more than it saves
 Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a single number
 Means = dict[str, dict[str, float]]  # by protocol and metric
 
@@ -94,7 +95,9 @@ class TestSet:
         # Items share few different sets of categories, the patterns [M].
         patterns, kinds = np.unique(categories, axis=0, return_inverse=True)
         self.kinds = kinds.reshape(-1)  # [n + 1]
-        self.similarity = ranking.jaccard(patterns.astype(np.float64))  # of patterns
+        self._similarity: np.ndarray | None = None  # [G, G], of patterns
+        if len(patterns) <= MOST_PATTERNS:
+            self._similarity = ranking.jaccard(patterns.astype(np.float64))
         ideals = []
         for rows in row_blocks(len(evaluation), len(self.kinds)):
             excluded = sequences.excluded(evaluation[rows])
@@ -185,8 +188,11 @@ class TestSet:
         """Compute all metrics of lists ``items [N, K]`` whose targets have the ``ranks [N]``."""
         ranked = self.sequences.categories[items]  # [N, K, M]
         dcg = ranking.alpha_dcg(ranked)  # [N, K]
-        kinds = self.kinds[items]  # [N, K]
-        similarity = self.similarity[kinds[:, :, None], kinds[:, None]]  # [N, K, K]
+        if self._similarity is None:
+            similarity = ranking.jaccard(ranked.astype(np.float64))  # [N, K, K]
+        else:
+            kinds = self.kinds[items]  # [N, K]
+            similarity = self._similarity[kinds[:, :, None], kinds[:, None]]
         out: Metrics = {}
         for k in self.cutoffs:
             ndcg = ranking.ndcg_at(ranks, k)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from paragon.errors import ParagonError
-from paragon.metrics import ranking
 
 
 class Setting(NamedTuple):
@@ -84,11 +83,15 @@ Rule = Callable[[np.ndarray, int], Generator[np.ndarray, np.ndarray, None]]
 
 def distance(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
     """Yield the gains of MMR: Jaccard distance to items above (Carbonell & Goldstein 1998)."""
-    apart = 1 - ranking.jaccard(patterns.astype(np.float32))  # [G, G]
-    least = np.ones((rows, len(patterns)), dtype=np.float32)  # [N, G]
+    sets = patterns.astype(np.float32)  # [G, M]
+    size = sets.sum(1)  # [G]
+    least = np.ones((rows, len(sets)), dtype=np.float32)  # [N, G]
     while True:
         chosen = yield least
-        np.minimum(least, apart[chosen], out=least)
+        common = sets[chosen] @ sets.T  # [N, G]
+        union = size[chosen, None] + size - common
+        similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
+        np.minimum(least, 1 - similarity, out=least)
 
 
 def coverage(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
@@ -112,13 +115,12 @@ def volume(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray,
     """
     sets = patterns.astype(np.float32)  # [G, M]
     events = np.arange(rows)
-    kernel = sets @ sets.T  # [G, G]: S
-    ratio = np.tile(1 + np.diag(kernel), (rows, 1))  # [N, G]: det L with the item over without it
+    ratio = np.tile(1 + sets.sum(1), (rows, 1))  # [N, G]: det L with the item over without it
     factor: list[np.ndarray] = []  # [N, G] for each position
     while True:
         # Round, so that the order of summation does not break ties.
         chosen = yield np.round(np.log(ratio), 4)
-        row = kernel[chosen]  # [N, G]
+        row = sets[chosen] @ sets.T  # [N, G]: of S
         for above in factor:
             row = row - above[events, chosen, None] * above
         row = row / np.sqrt(ratio[events, chosen, None])

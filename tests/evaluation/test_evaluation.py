@@ -103,6 +103,13 @@ def test_both_protocols_against_brute_force(seqs):
         assert means["ild@10"] == pytest.approx(distance.mean())
 
 
+def test_many_sets_of_categories_are_measured_alike_without_a_table_of_pairs(seqs, monkeypatch):
+    scores = np.random.default_rng(0).standard_normal((len(seqs.test), seqs.n_items + 1))
+    with_table = make_test_set(seqs).measure(Scores.of(scores))[0]
+    monkeypatch.setattr("paragon.evaluation.protocol.MOST_PATTERNS", 0)
+    assert make_test_set(seqs).measure(Scores.of(scores))[0] == with_table
+
+
 def test_a_few_events_at_a_time_give_the_same(trained, backbone, monkeypatch):
     test, test_set = trained.test, trained.test_set
     vector = torch.randn(test.form.size, generator=torch.Generator().manual_seed(0))
