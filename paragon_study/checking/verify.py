@@ -131,9 +131,10 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     outdated |= stale([study for study, same in computed.items() if same], root)
     current = [study for study in computed if study not in outdated]
     committed = [_study_of(path) for path in old if path.name == "metrics.json"]
-    otherwise = {study: made_with_others(study, lock, before) for study in committed}
-    for study in {*committed}.intersection(current):
-        otherwise[study] = [*otherwise[study], *other_settings(study, before, now)]
+    otherwise = {}
+    for study in committed:
+        keys = [*made_with_others(study, lock, before), *other_settings(study, before, now)]
+        otherwise[study] = list(dict.fromkeys(keys))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(
         revision=label,

@@ -240,6 +240,19 @@ def test_results_that_were_made_with_other_settings_are_not_reproduced(pipeline)
     assert comparison.made_otherwise["ml-100k", "sasrec"] == ["evaluation.resamples"]
 
 
+def test_a_changed_setting_of_a_study_that_was_not_computed_again_is_not_reproduced(root):
+    write(root, RESULTS, "ml-1m/gru4rec")
+    committed(root)
+    assert compare_with_commit(root=root).passed
+    text = (root / "params.yaml").read_text()
+    other = text.replace("  gru4rec: {}", "  gru4rec: {adapters: {steps: 700}}")
+    assert other != text
+    (root / "params.yaml").write_text(other)
+    comparison = compare_with_commit(root=root)
+    assert comparison.recomputed == [("ml-100k", "sasrec")] and not comparison.passed
+    assert comparison.made_otherwise == {("ml-1m", "gru4rec"): ["adapters.steps"]}
+
+
 def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     ran(root, changed(set_hv_sampled=0.6))
     git(root, "commit", "-qam", "better")
