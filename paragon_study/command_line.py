@@ -204,6 +204,14 @@ def export(
         raise ParagonError(f"data/{name} changed after training; run `dvc repro {stage}` first")
     export_folder(folder.resolve(), *served, people)
     typer.echo(f"{os.path.relpath(folder)}: its README.md says what it is")
+    _warn_of(folder)
+
+
+def _warn_of(folder: Path) -> None:
+    """Print the warning about the recommender of an exported folder, if there is one."""
+    warning = json.loads((folder / "backbone.json").read_text("utf-8")).get("warning")
+    if warning:
+        typer.echo(warning, err=True)
 
 
 @app.command()
@@ -229,6 +237,7 @@ def move(
     moved = generator.description["collection"]["moved"]
     words = f"a map of {moved['shared']:,} common items, which explains {moved['fit']:.0%}"
     typer.echo(f"{os.path.relpath(new)}: moved by {words} of the variance")
+    _warn_of(new)
 
 
 @app.command()
@@ -268,9 +277,7 @@ def serve(
     from paragon.serving.service import serve as run_service
 
     recommender = Recommender.load(folder)
-    warning = json.loads((folder / "backbone.json").read_text("utf-8")).get("warning")
-    if warning:
-        typer.echo(warning, err=True)
+    _warn_of(folder)
     run_service(recommender, host, port, threads)
 
 

@@ -9,6 +9,7 @@ from paragon.metrics.checks import row_blocks
 from paragon.metrics.ranking import ndcg_at, target_ranks
 
 MARGIN = 1.02  # a backbone is better than a rule if its NDCG@10 is this many times as high
+ERRORS = 2  # and this many standard errors higher
 
 
 def popularity(sequences: Sequences, evaluation: Evaluation) -> np.ndarray:
@@ -48,20 +49,28 @@ def item_knn(sequences: Sequences, evaluation: Evaluation, neighbours: int = 100
 
 
 def beside_baselines(ndcg: float, sequences: Sequences) -> str:
-    """Put the validation ``NDCG@10`` of a backbone beside theirs; warn if it is not 2 % better.
+    """Put the validation ``NDCG@10`` of a backbone beside theirs; warn if it is no better.
 
-    Theirs is of at most 2,000 events.
+    Better is 2 % more, and two standard errors more.  Theirs is of at most 2,000 events.
     """
     valid = sequences.valid[sequences.valid.sample_rows()]
     found: dict[str, float] = {}
+    least = 0.0
     for rule in (popularity, item_knn):
         ranks = target_ranks(rule(sequences, valid), valid.targets, sequences.excluded(valid))
-        found[rule.__name__] = float(ndcg_at(ranks, 10).mean())
+        by_event = ndcg_at(ranks, 10)  # [N]
+        mean = float(by_event.mean())
+        # That of a difference from the backbone, too, if the two correlate by 1/2.
+        error = float(by_event.std() / np.sqrt(len(by_event)))
+        found[rule.__name__] = mean
+        least = max(least, MARGIN * mean, mean + ERRORS * error)
     numbers = ", ".join(f"{name} {x:.4f}" for name, x in {"backbone": ndcg, **found}.items())
     text = f"NDCG@10 on validation: {numbers}"
-    if ndcg >= MARGIN * max(found.values()):
+    if ndcg >= least:
         return text
     first = "first try another loss or rate (`backbones.loss: softmax`, `backbones.learning_rate`)"
     longer = "more epochs help only if the last ones were still better"
     problem = "Not 2 % better than a rule without parameters"
+    if ndcg >= MARGIN * max(found.values()):
+        problem = f"With {len(valid):,} events, chance may have made it better than a simple rule"
     return f"WARNING: {text}. {problem}: {first}, then another backbone; {longer}"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
+from paragon.metrics import ranking
 from paragon.rivals import baselines
 
 
@@ -54,5 +55,15 @@ def test_a_backbone_no_better_than_a_rule_is_a_warning_with_all_numbers(seqs):
     assert weak.startswith("WARNING")
     assert "backbones.loss: softmax" in weak and "learning_rate" in weak
     assert "WARNING" in baselines.beside_baselines(1.019 * knn, seqs)  # by a hair
-    assert "WARNING" not in baselines.beside_baselines(1.021 * knn, seqs)
     assert "WARNING" not in baselines.beside_baselines(0.9, seqs)
+
+
+def test_a_backbone_that_chance_made_better_than_a_rule_is_a_warning(seqs):
+    ranks = ranking.target_ranks(
+        baselines.item_knn(seqs, seqs.valid), seqs.valid.targets, seqs.excluded(seqs.valid)
+    )
+    by_event = ranking.ndcg_at(ranks, 10)
+    error = by_event.std() / np.sqrt(len(by_event))
+    by_chance = baselines.beside_baselines(by_event.mean() + 1.9 * error, seqs)
+    assert by_chance.startswith("WARNING") and f"{len(by_event)} events" in by_chance
+    assert "WARNING" not in baselines.beside_baselines(by_event.mean() + 2.1 * error, seqs)
