@@ -124,6 +124,10 @@ class CsvFiles:
         table = split_rows(str(path), text, separator, quoted=True, broken=broken)
         self._note(f"{path}: another number of fields than in line 1", broken)
 
+        twice = table.frame.columns[table.frame.columns.duplicated()].unique()
+        if len(twice):
+            names = ", ".join(map(shown, twice))
+            raise ParagonError(f"{path}: several columns {names}; rename them, or leave some out")
         columns = self._columns(table, needed)
         for column in {*columns.values()}:
             roles = [name for name in columns if columns[name] == column and name != "title"]

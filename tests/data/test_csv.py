@@ -246,3 +246,10 @@ def test_a_folder_or_an_archive_without_a_dataset_says_what_it_holds(tmp_path):
         refused(named, fetch, "shop", directory=path, data=tmp_path / "data")
     (path := tmp_path / "bought.dat").write_text("user\titem\n1\t2\n")
     refused((str(path), "tabs", ".csv"), fetch, "shop", directory=path, data=tmp_path / "data")
+
+
+@pytest.mark.parametrize("twice", ["user", "note"])
+def test_a_column_that_is_there_twice_is_refused_by_its_name(tmp_path, twice):
+    path = tmp_path / "events.csv"
+    path.write_text(f"user,item,time,{twice},{twice}\na,b,1650000000,c,d\n")
+    refused((str(path), twice, "rename"), CsvFiles(path).read, "shop")
