@@ -10,6 +10,7 @@ import pandas as pd
 
 from paragon.data.atomic import decode, read_bytes, split_rows
 from paragon.data.table import (
+    AN_ID,
     NEEDED,
     NUMBER,
     UNITS,
@@ -33,6 +34,7 @@ NAMES = {
     "title": "title name itemname productname movietitle description",
 }
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
+NO_ID = f"no id, which is {AN_ID}"
 YEARS = f"no time of 1973 to 2099; --unit {', '.join(UNITS)} says what numbers are"
 # 3/4/2024 wherever it stands in the text, 2024/4/3, and the form that both are brought into.
 NUMERIC = re.compile(
@@ -92,9 +94,9 @@ class CsvFiles:
         found = {*events.published.values(), *items.published.values()}
         unknown = {*self.columns.values()} - found
         self.problems.extend(f"no file has a column {shown(column)}" for column in unknown)
-        self._check(events, "user_id", map(is_id, events.frame["user_id"]), "no id")
+        self._check(events, "user_id", map(is_id, events.frame["user_id"]), NO_ID)
         for table in tables:
-            self._check(table, "item_id", map(is_id, table.frame["item_id"]), "no id")
+            self._check(table, "item_id", map(is_id, table.frame["item_id"]), NO_ID)
 
         catalogue = items.frame.filter(["item_id", "title", "categories"])
         distinct = catalogue.drop_duplicates()

@@ -19,6 +19,7 @@ from paragon.errors import ParagonError, shown
 from paragon.params import LONGEST_ID
 
 # Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
+AN_ID = f"an integer, or visible text of 1 to {LONGEST_ID} characters without spaces around it"
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 # Characters that are not seen, so that different text looks equal: controls, those of the property
@@ -81,8 +82,7 @@ class RawTable:
         Raises ``ParagonError`` for a value that is no id, and for two forms of one id.
         """
         values = self.frame[column]
-        text = f"visible text of 1 to {LONGEST_ID} characters without spaces around it"
-        self.check(column, map(is_id, values), f"an integer, or {text}")
+        self.check(column, map(is_id, values), AN_ID)
         places, forms = pd.factorize(values.astype(object))
         texts = (_composed(form) for form in forms)
         plain = [re.sub(r"\A([+-]?\d+)\.0*\Z", r"\1", text) for text in texts]  # 5.0 is 5
