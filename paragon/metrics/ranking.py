@@ -178,11 +178,14 @@ def intra_list_distance_at(similarity: np.ndarray, k: int) -> np.ndarray:
     return 1 - similarity[:, first, second].mean(axis=1)
 
 
-def jaccard(sets: np.ndarray) -> np.ndarray:
-    """Jaccard similarity ``[..., K, K]``, 0..1, of ``sets [..., K, M]``; 1 for two empty sets."""
-    common = sets @ np.swapaxes(sets, -1, -2)
-    size = sets.sum(axis=-1)
-    union = size[..., :, None] + size[..., None, :] - common
+def jaccard(sets: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+    """Jaccard similarity ``[..., K, L]``, 0..1, of ``sets [..., K, M]`` and ``others [..., L, M]``.
+
+    Without ``others``, that of all pairs of the sets. It is 1 for two empty sets.
+    """
+    others = sets if others is None else others
+    common = sets @ np.swapaxes(others, -1, -2)  # [..., K, L]
+    union = sets.sum(axis=-1)[..., :, None] + others.sum(axis=-1)[..., None, :] - common
     return np.divide(common, union, out=np.ones_like(common), where=union > 0)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from paragon.errors import ParagonError
+from paragon.metrics import ranking
 
 
 class Setting(NamedTuple):
@@ -84,14 +85,11 @@ Rule = Callable[[np.ndarray, int], Generator[np.ndarray, np.ndarray, None]]
 def distance(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
     """Yield the gains of MMR: Jaccard distance to items above (Carbonell & Goldstein 1998)."""
     sets = patterns.astype(np.float32)  # [G, M]
-    size = sets.sum(1)  # [G]
     least = np.ones((rows, len(sets)), dtype=np.float32)  # [N, G]
     while True:
         chosen = yield least
-        common = sets[chosen] @ sets.T  # [N, G]
-        union = size[chosen, None] + size - common
-        similarity = np.divide(common, union, out=np.ones_like(common), where=union > 0)
-        np.minimum(least, 1 - similarity, out=least)
+        apart = 1 - ranking.jaccard(sets[chosen], sets)  # [N, G]
+        np.minimum(least, apart, out=least)
 
 
 def coverage(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
