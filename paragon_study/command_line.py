@@ -108,9 +108,10 @@ def describe(name: str = Argument(..., help="A study, or a dataset that was fetc
         sequences = prepare(dataset, **rules | {"repeats": "first"})
         problems.append(str(error))
     ndcg = None
-    for backbone in reversed(params.studies.backbones):  # the first that is trained counts
+    for backbone in params.studies.backbones:
         with suppress(ParagonError):  # it is not trained, or not with these settings
             ndcg = open_study(name, backbone, checked=False).ndcg_by_user()
+            break
     facts = facts_of(dataset, sequences, ndcg)
     try:
         check_objectives(params.adapters.objectives, sequences)
