@@ -235,7 +235,7 @@ class Params(Section):
 
 
 class Overrides(Section):
-    """What differs for a study or a backbone."""
+    """The settings that a study or a backbone changes."""
 
     overrides: dict[Name, dict[Overridden, dict[str, Any]]]
 

@@ -18,8 +18,8 @@ import pandas as pd
 from paragon.errors import ParagonError, shown
 from paragon.params import LONGEST_ID
 
-# Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 AN_ID = f"an integer, or visible text of 1 to {LONGEST_ID} characters without spaces around it"
+# Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 # Characters that are not seen, so that different text looks equal: controls, those of the property
