@@ -387,7 +387,7 @@ def report() -> None:
 @app.command()
 def claims() -> None:
     """Print each sentence of claims.yaml, and from which number; exit code 1 if one is wrong."""
-    from paragon_study.report.pages import check_claims
+    from paragon_study.report.claims import check_claims
     from paragon_study.report.tables import as_markdown
 
     table = check_claims()

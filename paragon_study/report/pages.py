@@ -1,7 +1,5 @@
-"""The pages: tables between markers, figures, and claims, which claims.yaml explains."""
+"""The pages: tables between markers, and figures."""
 
-import json
-import operator
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from paragon.errors import ParagonError
-from paragon.params import RESULTS, ROOT, load_params, read_settings
+from paragon.params import RESULTS, ROOT, load_params
 from paragon.storage import require, write_text
 from paragon_study.ablations import contrasts
-from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare, figures
 from paragon_study.report.style import look
 from paragon_study.report.tables import ByMethod, as_markdown, plus_minus, shares_table
@@ -41,10 +38,6 @@ WITH_CONTROL = [
 ]
 # Columns of the README's table, and their headings there: what a telephone shows without scrolling.
 IN_README = {"95 %": "95 %", "80 %": "80 %", "asked − got": "error"}
-WITH_CLAIMS = ("README.md", "docs/findings.md")
-STUDY_OF = {"studies": MAIN[0], "planted": "planted", "released": RELEASED}  # of a source
-RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
-Sources = dict[str, pd.DataFrame]
 
 
 def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
@@ -122,25 +115,26 @@ def pages(root: Path) -> dict[Path, str]:
     results = root / "results"
     recorded = first_trainings(compare.study_folders(results))
     main = [folder for folder in recorded if folder.parent.name == MAIN[0]]
-    planted = [folder for folder in recorded if folder.parent.name == "planted"]
+    fields = [folder for folder in recorded if folder.parent.name in compare.FIELDS]
+    not_films = [folder for folder in fields if folder not in main]
     released = [folder for folder in recorded if folder.parent.name == RELEASED]
     dataset, backbone = MAIN
     tuning = contrasts.load_table("tuning", root / "ablations/results")
     tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": {
-            "claims": as_markdown(short_verdicts(main).set_index("the paper says"), left=3),
+            "claims": as_markdown(short_verdicts(fields).set_index("the paper says"), left=3),
             "results": main_results(results / dataset / backbone),
         },
         root / "docs/findings.md": {
-            "claims": paper_claims(main, released),
+            "claims": paper_claims(fields, released),
             "regret": control_table(main, "regret_mean_full", 1),
-            "planted": control_table(planted, "regret_mean_full", 1),
+            "fields": control_table(not_films, "regret_mean_full", 1),
             "asked": control_table(main, "asked_acc", 3),
             "people": control_table(main, "moves", 2),
-            "control": control_table(main, "outcome_error_full", 3),
             "share95": compare.shares(main, "95"),
             "share80": compare.shares(main, "80"),
+            "best": compare.best_by_field(fields),
         },
         root / "ablations/README.md": {
             "factors": factors(contrasts.load_factorial(root / "ablations/results")),
@@ -168,145 +162,3 @@ def write_pages() -> None:
     figures.save_figure(lead, ROOT / "docs/lead.png")
     figures.save_figure(law, ROOT / "ablations/law.png")
     figures.save_figure(budgets, ROOT / "ablations/budgets.png")
-
-
-def check_claims(root: Path = ROOT) -> pd.DataFrame:
-    """Tabulate each claim, where its numbers are, what makes them again, and its problem.
-
-    The problem is empty if the sentence is on its page and follows from numbers that agree with
-    each other; a row is added for each study in which they do not.
-    """
-    sources = load_sources(root)
-    rows = []
-    for claim in load_claims(root):
-        values = []
-        for source, method, measure, form in claim.get("of", []):
-            values.append(value_of(sources, source, method, measure, form))
-        words = claim["says"].format(*values)
-        problems = []
-        pages_of_claim = [claim["page"]] if "page" in claim else WITH_CLAIMS
-        for page in pages_of_claim:
-            if words not in one_line((root / page).read_text(encoding="utf-8")):
-                problems.append(f"{page} should say: {words}")
-        for source, method, measure, form, relation, limit in claim.get("if", []):
-            value = float(value_of(sources, source, method, measure, form))
-            if not RELATIONS[relation](value, limit):
-                condition = f"{source} {method} {measure} {form} {relation} {limit}"
-                problems.append(f"{words}: needs {condition}, it is {value:g}")
-        numbers = [*claim.get("of", []), *claim.get("if", [])]
-        places = dict.fromkeys(place_of(source, method, key) for source, method, key, *_ in numbers)
-        commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
-        rows.append((words, "; ".join(places), "; ".join(commands), "\n".join(problems)))
-    for folder in _folders_of_claims(root):
-        found = list(disagreements(folder))
-        if found:
-            words = f"The numbers of {'/'.join(folder.parts[-2:])} agree with each other."
-            more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
-            problem = "; ".join(found[:3]) + more
-            place, _, _ = problem.partition(" is ")
-            rows.append((words, place, again_of(folder.parts[-2]), problem))
-    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
-
-
-def place_of(source: str, method: str, measure: str) -> str:
-    """Return file and key of a number that a claim refers to."""
-    name, _, study = source.partition("/")
-    if name == "times":
-        return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
-    study = study or f"{STUDY_OF.get(name, name)}/*"
-    key = measure.removesuffix("_minus_generated").removesuffix("_half")
-    file = "metrics" if key == measure else "differences"
-    return f"results/{study}/{file}.json: {method}.{key}"
-
-
-def again_of(source: str) -> str:
-    """Return the command that makes the numbers of a source again."""
-    name, _, _ = source.partition("/")
-    if name == "times":
-        return "make bench"
-    study = STUDY_OF.get(name, name)
-    return "make repro" if study == MAIN[0] else f"make add NAME={study}"
-
-
-def _folders_of_claims(root: Path) -> list[Path]:
-    """List the studies that claims and their pages are about."""
-    folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
-    wanted = STUDY_OF.values()
-    return [f for f in folders if f.parent.name in wanted]
-
-
-def load_claims(root: Path) -> list[dict]:
-    """Load the claims, each text on one line."""
-    claims = read_settings(root / "claims.yaml")["claims"]
-    return [claim | {"says": one_line(claim["says"])} for claim in claims]
-
-
-def one_line(text: str) -> str:
-    """Replace all whitespace by single spaces."""
-    return " ".join(text.split())
-
-
-def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
-    """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
-
-    Forms: ``mean``, ``min``, ``max``, ``span`` (smallest to largest) and ``percent`` (the same in
-    per cent) with digits; numbers of ``studies``, and of those ``ahead`` of `generated`, or
-    ``behind`` it, beyond chance.
-    """
-    name, _, study = source.partition("/")
-    table = sources[name]
-    if study:
-        studies = (table["dataset"] + "/" + table["backbone"]).str.strip("/")
-        table = table[studies == study]
-    table = table[table["measure"] == measure]
-    if method != "any":
-        table = table[table["method"] == method]
-    if table.empty:
-        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
-    kind, _, digits = form.partition(" ")
-    values = table["value"]
-    if kind in ("ahead", "behind"):
-        on_this_side = values > 0 if kind == "ahead" else values < 0
-        real = table["beyond_chance"].eq(True)
-        return str((on_this_side & real).sum())
-    if kind == "studies":
-        return str(len(table.drop_duplicates(["dataset", "backbone"])))
-    if kind in ("span", "percent"):
-        scale = 100 if kind == "percent" else 1
-        smallest = f"{scale * values.min():z{digits}}"
-        largest = f"{scale * values.max():z{digits}}"
-        text = smallest if smallest == largest else f"{smallest} to {largest}"
-        return f"{text} %" if kind == "percent" else text
-    return f"{values.agg(kind):z{digits}}"
-
-
-def load_sources(root: Path) -> Sources:
-    """Load the tables that claims refer to, with the columns of `all_results`."""
-    results = root / "results"
-    recorded = first_trainings(compare.study_folders(results))
-    tables = {}
-    for source, study in STUDY_OF.items():
-        folders = [folder for folder in recorded if folder.parent.name == study]
-        tables[source] = compare.all_results(folders)
-    return {**tables, "times": times(results)}
-
-
-def times(results: Path) -> pd.DataFrame:
-    """Read milliseconds, seconds and shares from the records of `make bench`."""
-    rows = []
-    for path in sorted(results.glob("*/timing.json")):
-        dataset = path.parent.name
-        by_backbone = json.loads(path.read_text(encoding="utf-8"))
-        for backbone, record in by_backbone.items():
-            generate = record["generate"]
-            share = generate["p50"] / record["retrain"]["p50"]
-            measures = {
-                ("generate", "milliseconds"): 1000 * generate["p50"],
-                ("generate", "milliseconds, p99"): 1000 * generate["p99"],
-                ("generate", "saved"): 100 - 100 * share,
-            }
-            if record.get("paragon"):
-                measures["paragon", "milliseconds"] = 1000 * record["paragon"]["p50"]
-            for (method, measure), value in measures.items():
-                rows.append((dataset, backbone, method, measure, value))
-    return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

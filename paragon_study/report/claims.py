@@ -1,0 +1,201 @@
+"""The sentences of the pages that state a result; claims.yaml has them, and says how.
+
+A sentence states a result if a part of it is bold, or if it has a number with a point or a per cent
+sign. Each one is an entry of claims.yaml, word for word, or stands there among the plain ones.
+"""
+
+import json
+import operator
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from paragon.errors import ParagonError
+from paragon.params import ROOT, read_settings
+from paragon_study.checking.agreement import disagreements
+from paragon_study.report import compare
+from paragon_study.report.trainings import first_trainings
+
+WITH_CLAIMS = ("README.md", "docs/findings.md")
+# The study of each source of claims.
+STUDY_OF = {
+    "studies": "ml-100k",
+    "music": "lastfm",
+    "groceries": "journey",
+    "planted": "planted",
+    "released": "ml-100k-transformer",
+}
+RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
+Sources = dict[str, pd.DataFrame]
+# What is no sentence: generated tables, code, headings, rows of tables, images, comments.
+NO_PROSE = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->|```.*?```", re.DOTALL)
+PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=- )")
+NO_PARAGRAPH = ("#", "|", "!", "<!--")
+END = re.compile(r"(?<=[.!?])(\**) +(?=[^a-z ])")  # of a sentence: `.** Next`, but not `e.g. next`
+RESULT = re.compile(r"\*\*|\d ?%|\d\.\d|(?<!\w)\.\d")
+TARGET = re.compile(r"\]\([^)]*\)")  # of a link
+
+
+def sentences_of(text: str) -> list[str]:
+    """Split the prose of a page into sentences, each on one line."""
+    sentences = []
+    for paragraph in PARAGRAPHS.split(NO_PROSE.sub("", text)):
+        line = one_line(paragraph).removeprefix("- ")
+        if line and not line.startswith(NO_PARAGRAPH):
+            sentences += END.sub(r"\1\n", line).split("\n")
+    return sentences
+
+
+def check_claims(root: Path = ROOT) -> pd.DataFrame:
+    """Tabulate each claim, where its numbers are, what makes them again, and its problem.
+
+    The problem is empty if the sentences of the claim are on its page, as whole sentences, and
+    follow from numbers that agree with each other. A row is added for each sentence of a result
+    without an entry, and for each study whose numbers do not agree.
+    """
+    sources = load_sources(root)
+    settings = read_settings(root / "claims.yaml")
+    prose = {page: sentences_of((root / page).read_text(encoding="utf-8")) for page in WITH_CLAIMS}
+    without_entry = {
+        page: [one for one in prose[page] if RESULT.search(TARGET.sub("]", one))]
+        for page in WITH_CLAIMS
+    }
+    rows = []
+    for claim in settings["claims"]:
+        values = [value_of(sources, *number) for number in claim.get("of", [])]
+        words = one_line(claim["says"]).format(*values)
+        page = claim["page"]
+        problems = []
+        for sentence in sentences_of(words):
+            if sentence not in prose[page]:
+                problems.append(f"{page} should say: {sentence}")
+            without_entry[page] = [one for one in without_entry[page] if one != sentence]
+        for source, method, measure, form, relation, limit in claim.get("if", []):
+            value = float(value_of(sources, source, method, measure, form))
+            if not RELATIONS[relation](value, limit):
+                condition = f"{source} {method} {measure} {form} {relation} {limit}"
+                problems.append(f"{words}: needs {condition}, it is {value:g}")
+        numbers = [*claim.get("of", []), *claim.get("if", [])]
+        places = dict.fromkeys(place_of(source, method, key) for source, method, key, *_ in numbers)
+        commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
+        rows.append((words, "; ".join(places), "; ".join(commands), "\n".join(problems)))
+
+    for page, sentences in without_entry.items():
+        plain = [one_line(sentence) for sentence in settings.get("plain", {}).get(page, [])]
+        for sentence in sentences:
+            if sentence not in plain:
+                problem = f"{page} states a result without an entry in claims.yaml: {sentence}"
+                rows.append((sentence, page, "", problem))
+        for sentence in plain:
+            if sentence not in sentences:
+                problem = f"claims.yaml has a plain sentence that {page} does not: {sentence}"
+                rows.append((sentence, page, "", problem))
+
+    for folder in _folders_of_claims(root):
+        found = list(disagreements(folder))
+        if found:
+            words = f"The numbers of {'/'.join(folder.parts[-2:])} agree with each other."
+            more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+            problem = "; ".join(found[:3]) + more
+            place, _, _ = problem.partition(" is ")
+            rows.append((words, place, again_of(folder.parts[-2]), problem))
+    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
+
+
+def place_of(source: str, method: str, measure: str) -> str:
+    """Return file and key of a number that a claim refers to."""
+    name, _, study = source.partition("/")
+    if name == "times":
+        return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
+    study = study or f"{STUDY_OF.get(name, name)}/*"
+    key = measure.removesuffix("_minus_generated").removesuffix("_half")
+    file = "metrics" if key == measure else "differences"
+    return f"results/{study}/{file}.json: {method}.{key}"
+
+
+def again_of(source: str) -> str:
+    """Return the command that makes the numbers of a source again."""
+    name, _, _ = source.partition("/")
+    if name == "times":
+        return "make bench"
+    study = STUDY_OF.get(name, name)
+    return "make repro" if study == STUDY_OF["studies"] else f"make add NAME={study}"
+
+
+def _folders_of_claims(root: Path) -> list[Path]:
+    """List the studies that claims and their pages are about."""
+    folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
+    wanted = STUDY_OF.values()
+    return [f for f in folders if f.parent.name in wanted]
+
+
+def one_line(text: str) -> str:
+    """Replace all whitespace by single spaces."""
+    return " ".join(text.split())
+
+
+def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
+    """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
+
+    Forms: ``mean``, ``min``, ``max``, ``span`` (smallest to largest) and ``percent`` (the same in
+    per cent) with digits; numbers of ``studies``, and of those ``ahead`` of `generated`, or
+    ``behind`` it, beyond chance.
+    """
+    name, _, study = source.partition("/")
+    table = sources[name]
+    if study:
+        studies = (table["dataset"] + "/" + table["backbone"]).str.strip("/")
+        table = table[studies == study]
+    table = table[table["measure"] == measure]
+    if method != "any":
+        table = table[table["method"] == method]
+    if table.empty:
+        raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
+    kind, _, digits = form.partition(" ")
+    values = table["value"]
+    if kind in ("ahead", "behind"):
+        on_this_side = values > 0 if kind == "ahead" else values < 0
+        real = table["beyond_chance"].eq(True)
+        return str((on_this_side & real).sum())
+    if kind == "studies":
+        return str(len(table.drop_duplicates(["dataset", "backbone"])))
+    if kind in ("span", "percent"):
+        scale = 100 if kind == "percent" else 1
+        smallest = f"{scale * values.min():z{digits}}"
+        largest = f"{scale * values.max():z{digits}}"
+        text = smallest if smallest == largest else f"{smallest} to {largest}"
+        return f"{text} %" if kind == "percent" else text
+    return f"{values.agg(kind):z{digits}}"
+
+
+def load_sources(root: Path) -> Sources:
+    """Load the tables that claims refer to, with the columns of `all_results`."""
+    results = root / "results"
+    recorded = first_trainings(compare.study_folders(results))
+    tables = {}
+    for source, study in STUDY_OF.items():
+        folders = [folder for folder in recorded if folder.parent.name == study]
+        tables[source] = compare.all_results(folders)
+    return {**tables, "times": times(results)}
+
+
+def times(results: Path) -> pd.DataFrame:
+    """Read milliseconds, seconds and shares from the records of `make bench`."""
+    rows = []
+    for path in sorted(results.glob("*/timing.json")):
+        dataset = path.parent.name
+        by_backbone = json.loads(path.read_text(encoding="utf-8"))
+        for backbone, record in by_backbone.items():
+            generate = record["generate"]
+            share = generate["p50"] / record["retrain"]["p50"]
+            measures = {
+                ("generate", "milliseconds"): 1000 * generate["p50"],
+                ("generate", "milliseconds, p99"): 1000 * generate["p99"],
+                ("generate", "saved"): 100 - 100 * share,
+            }
+            if record.get("paragon"):
+                measures["paragon", "milliseconds"] = 1000 * record["paragon"]["p50"]
+            for (method, measure), value in measures.items():
+                rows.append((dataset, backbone, method, measure, value))
+    return pd.DataFrame(rows, columns="dataset backbone method measure value".split())

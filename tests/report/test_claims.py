@@ -1,0 +1,126 @@
+"""README.md and docs/findings.md say what the results hold; a false sentence is named."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from paragon.params import ROOT, read_settings
+from paragon_study.report import claims
+from tests.conftest import refused
+
+ENTRIES = read_settings(ROOT / "claims.yaml")["claims"]
+PLAIN = read_settings(ROOT / "claims.yaml")["plain"]
+
+
+@pytest.fixture(scope="module")
+def sources():
+    return claims.load_sources(ROOT)
+
+
+def changed(table, rows, form):
+    """The rows of a claim with other values, all beyond chance, and twice as many studies."""
+    sign = -1 if form == "behind" else 1
+    other = table[rows].assign(value=sign * (1.1 * table.loc[rows, "value"].abs() + 0.6))
+    if "beyond_chance" in table:
+        other["beyond_chance"] = True
+    return pd.concat([table[~rows], other, other.assign(dataset="another")])
+
+
+def test_a_changed_result_breaks_the_sentence_that_states_it(sources):
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in claims.WITH_CLAIMS]
+    whole = claims.one_line(" ".join(texts))
+    for claim in ENTRIES:
+        says = claims.one_line(claim["says"])
+        values = [claims.value_of(sources, *one) for one in claim.get("of", [])]
+        for place, (source, method, measure, form) in enumerate(claim.get("of", [])):
+            name, _, study = source.partition("/")
+            table = sources[name]
+            rows = table["measure"].eq(measure)
+            rows &= table["method"].eq(method) | (method == "any")
+            now = {name: changed(table, rows, form)}
+            one = claims.value_of(now, source, method, measure, form)
+            words = says.format(*values[:place], one, *values[place + 1 :])
+            assert words not in whole, (says, measure)
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch, sources):
+    """Checks pages with one changed, or with other entries: the problems."""
+    monkeypatch.setattr(claims, "load_sources", lambda root: sources)
+
+    def check(page="", old="", new="", entries=None):
+        for name in (*claims.WITH_CLAIMS, "claims.yaml"):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            if name == page:
+                assert text.count(old) == 1, old
+                text = text.replace(old, new)
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        if entries is not None:
+            (tmp_path / "claims.yaml").write_text(yaml.safe_dump(entries))
+        return [problem for problem in claims.check_claims(tmp_path)["problem"] if problem]
+
+    return check
+
+
+def test_every_sentence_follows_and_a_condition_that_fails_is_named(checked, sources):
+    assert checked() == []
+    one = ["studies", "generated", "r_acc_full", "min .2f", "above", 2]
+    first = ENTRIES[0] | {"if": [one]}
+    line, *_ = checked(entries={"claims": [first, *ENTRIES[1:]], "plain": PLAIN})
+    assert "r_acc_full" in line and str(claims.value_of(sources, *one[:4])) in line
+    refused(("r_acc_full", "nobody"), claims.value_of, sources, "studies", "nobody", *one[2:4])
+
+
+FALSE_EDITS = [  # page, what it says, what it would say
+    ("README.md", "**It works.**", "It is not true that: **It works.**"),
+    ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
+    ("README.md", "With three recommenders", "With seven recommenders"),
+    ("README.md", "- **Re-ranking gives", "- **It always wins.**\n- **Re-ranking gives"),
+    ("docs/findings.md", "with films mostly none", "with films never any"),
+    ("docs/findings.md", "re-ranking buys more.", "re-ranking buys far more."),
+    ("docs/findings.md", "The recipe has one advantage.", "The recipe loses 3 % elsewhere."),
+]
+
+
+@pytest.mark.parametrize(("page", "old", "new"), FALSE_EDITS)
+def test_a_false_sentence_is_named(checked, page, old, new):
+    assert any(problem.startswith((page, "claims.yaml")) for problem in checked(page, old, new))
+
+
+def test_each_claim_names_file_key_and_command():
+    """Each place exists; a study whose numbers cannot be of one run breaks the claims."""
+    for claim in ENTRIES:
+        for source, method, measure, *_ in claim.get("of", []):
+            file, _, key = claims.place_of(source, method, measure).partition(": ")
+            paths = sorted(ROOT.glob(file))
+            assert paths and claims.again_of(source).startswith("make "), file
+            name, _, number = key.partition(".")
+            contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+            assert any(number in content.get(name, {}) for content in contents), key
+    assert claims.again_of("planted/planted/sasrec") == "make add NAME=planted"
+    assert claims.place_of("times/ml-100k/sasrec", "generate", "saved").startswith(
+        "results/ml-100k/"
+    )
+
+
+def test_claims_are_not_judged_by_p_values_that_were_edited(tmp_path, monkeypatch, sources):
+    """As after "all differences are significant": every corrected p-value is 1e-4."""
+    folder = tmp_path / "results/ml-100k/sasrec"
+    shutil.copytree(ROOT / "results/ml-100k/sasrec", folder)
+    path = folder / "differences.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    small = {
+        m: {k: 1e-4 if k.endswith("_holm") else x for k, x in row.items()}
+        for m, row in rows.items()
+    }
+    path.write_text(json.dumps(small), encoding="utf-8")
+    (tmp_path / "claims.yaml").write_text("claims: []")
+    monkeypatch.setattr(claims, "WITH_CLAIMS", ())
+    monkeypatch.setattr(claims, "load_sources", lambda root: sources)
+    [row] = claims.check_claims(tmp_path).to_dict("records")
+    assert row["file and key"].startswith("results/ml-100k/sasrec/differences.json: ")
+    assert "_p_holm" in row["problem"] and row["made by"] == "make repro"
