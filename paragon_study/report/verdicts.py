@@ -62,12 +62,15 @@ class Recorded:
                 means.append(np.mean(values))
         return np.array(means)
 
-    def less(self, method: str, other: str, measure: str) -> tuple[float, bool]:
-        """Return how much less of a measure a method has, and whether it is beyond chance."""
+    def less(self, method: str, other: str, measure: str) -> tuple[float, bool | None]:
+        """Return how much less of a measure a method has, and whether it is beyond chance.
+
+        None: there is one training and one seed, which says nothing about chance.
+        """
         values = self.values(method, measure)  # [T]
         of_other = self.values(other, measure)[: len(values)]  # [T]
         difference = mean_interval(of_other - values)
-        return difference.mean, difference.low is not None and difference.low > 0
+        return difference.mean, None if difference.low is None else difference.low > 0
 
 
 class Form(NamedTuple):
@@ -127,9 +130,9 @@ def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
     return Finding(bool(holds), {"set HV": covered, "regret": regret})
 
 
-def _has_less_regret(study: Recorded, method: str, than: str) -> Finding:
+def _has_less_regret(study: Recorded, method: str, than: str) -> Finding | None:
     difference, agreed = study.less(method, than, "regret_mean")
-    return Finding(agreed, {"less regret by": difference})
+    return None if agreed is None else Finding(agreed, {"less regret by": difference})
 
 
 def _guidance_helps(study: Recorded, method: str) -> Finding | None:
@@ -138,11 +141,11 @@ def _guidance_helps(study: Recorded, method: str) -> Finding | None:
     return _has_less_regret(study, method, "paragon_no_cfg")
 
 
-def _beats_soup(study: Recorded, method: str) -> Finding:
+def _beats_soup(study: Recorded, method: str) -> Finding | None:
     return _has_less_regret(study, method, "soup")
 
 
-def _beats_fixed_weights(study: Recorded, method: str) -> Finding:
+def _beats_fixed_weights(study: Recorded, method: str) -> Finding | None:
     return _has_less_regret(study, method, "constant")
 
 

@@ -73,6 +73,15 @@ def test_less_regret_counts_only_beyond_seeds(tmp_path, wobble):
     assert of(verdicts([study]), "_guidance_helps") == verdict([not wobble])
 
 
+def test_a_study_of_one_seed_says_nothing_about_chance(tmp_path):
+    study = write_study(tmp_path / "d" / "one", EXCESS)
+    curve = pd.read_csv(study / "curve.csv")
+    curve[curve["seed"] == 0].to_csv(study / "curve.csv", index=False)
+    table = verdicts([study])
+    assert of(table, "_guidance_helps") == of(table, "_beats_soup") == verdict([])
+    assert of(table, "_is_close_to_tuned") == verdict([True])
+
+
 def test_the_released_architecture_is_judged_by_studies_of_its_own(tmp_path):
     good = write_study(tmp_path / "a" / "one", EXCESS)
     released = {**EXCESS, "paragon": 0.01, "paragon_transformer": 0.06}
