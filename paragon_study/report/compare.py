@@ -9,7 +9,7 @@ import pandas as pd
 
 from paragon.data.describe import filters_of
 from paragon.errors import ParagonError
-from paragon.evaluation.methods import methods_of
+from paragon.evaluation.methods import METHODS, methods_of
 from paragon.metrics.statistics import is_real
 from paragon.rivals.baselines import MARGIN
 from paragon.storage import write_text
@@ -72,6 +72,11 @@ IN_SHARES = [
     "generated_xquad",
 ]
 SHARES = ("98", "95", "90", "80")
+PASSES = {
+    "without a second pass": ("generated", "mixture", "end_to_end"),
+    "with a second pass": ("reranked",),
+}  # kinds of methods
+FIELDS = {"ml-100k": "films", "lastfm": "music", "journey": "groceries"}  # of studies
 CONTROLLED = {"paragon": "Paragon", "generated": "with task loss"}  # columns of the last table
 SUMMARY = """\
 # Results
@@ -106,8 +111,8 @@ validation users ("–": out of reach); `all.csv` has what test users kept.
 ## Methods
 
 Means over all studies that have the method, planted data apart; of two studies of the same data and
-backbone, the one with more seeds. *Ahead, behind*: in how many of them a method is better or worse
-than *generated* beyond chance. Distance and items are under equal weights.
+backbone, the one with more trainings. *Ahead, behind*: in how many of them a method is better or
+worse than *generated* beyond chance. Distance and items are under equal weights.
 
 {methods}
 
@@ -194,15 +199,15 @@ def all_trainings(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def without_repeats(folders: Iterable[Path]) -> list[Path]:
-    """Keep the study with the most seeds for each pair of data and backbone."""
+    """Keep the study with the most trainings for each pair of data and backbone."""
     best: dict[tuple, tuple[int, Path]] = {}
     for folder in folders:
         description = load_results(folder.parent / "data.json", "data")
         description["dataset"] = None  # a copy of the data may have another name
-        seeds = pd.read_csv(folder / "curve.csv", usecols=["seed"])["seed"].nunique()
+        trainings = len(trainings_of(folder))
         key = json.dumps(description), folder.name
-        if key not in best or seeds > best[key][0]:
-            best[key] = seeds, folder
+        if key not in best or trainings > best[key][0]:
+            best[key] = trainings, folder
     return sorted(folder for _, folder in best.values())
 
 
@@ -304,6 +309,31 @@ def shares(folders: Iterable[Path], share: str) -> str:
         columns[label_of(folder)] = cells
     table = pd.DataFrame(columns)
     return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
+
+
+def best_by_field(folders: Sequence[Path]) -> str:
+    """Tabulate the most diverse method of each field of data at each share of the accuracy.
+
+    One without a second pass over many items, and one with it: by α-nDCG@10, in the mean over the
+    backbones of a field, among methods that reach the share with all of them.
+    """
+    rows = []
+    for study, field in FIELDS.items():
+        metrics = [joined_metrics(folder) for folder in folders if folder.parent.name == study]
+        for share in SHARES if metrics else ():
+            means = {}
+            for method in IN_SHARES:
+                values = [row.get(method, {}).get(f"alpha_ndcg_{share}") for row in metrics]
+                reached = [value for value in values if value is not None]
+                if len(reached) == len(metrics):
+                    means[method] = sum(reached) / len(reached)
+            row = {"field": field, "share": f"{share} %"}
+            for title, kinds in PASSES.items():
+                of_kinds = [name for name in means if METHODS[name].kind in kinds]
+                best = max(of_kinds, key=lambda name: means[name], default=None)
+                row[title] = f"{look(best).label} {means[best]:.2f}" if best else "–"
+            rows.append(row)
+    return as_markdown(pd.DataFrame(rows).set_index("field"), left=4)
 
 
 def method_means(table: pd.DataFrame) -> pd.DataFrame:

@@ -150,13 +150,14 @@ def test_results_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_studies_of_the_same_data_and_backbone_count_once(tmp_path):
-    folders = [tmp_path / name / "sasrec" for name in "abc"]
-    for folder, split, seeds in zip(folders, ("time", "time", "last"), (1, 2, 1), strict=True):
+    """The study with more trainings: of `a` and `b`, whose data are the same, `b`."""
+    folders = [tmp_path / name / "sasrec" for name in ("a", "b", "c", "b-seed1")]
+    for folder, split in zip(folders, ("time", "time", "last", "time"), strict=True):
         folder.mkdir(parents=True)
         about = {"dataset": folder.parent.name, "split": split}
         (folder.parent / "data.json").write_text(json.dumps(about))
-        pd.DataFrame({"seed": range(seeds)}).to_csv(folder / "curve.csv")
-    assert compare.without_repeats(folders) == folders[1:]
+        (folder / "metrics.json").write_text("{}")
+    assert compare.without_repeats(folders[:3]) == folders[1:3]
 
 
 def test_every_study_was_measured_as_the_default_study():
@@ -218,3 +219,24 @@ def test_several_trainings_are_one_study_with_limits_over_them(tmp_path):
     assert set(table["trainings"]) == {3} and set(
         all_results([folder], joined=False)["trainings"]
     ) == {1}
+
+
+def test_the_best_of_a_field_reaches_the_share_with_every_backbone(tmp_path):
+    """By hand: means of .5 and .7; `category_bias` is best once, but not with both backbones."""
+    values = {
+        "sasrec": {
+            "paragon": 0.4,
+            "generated": 0.3,
+            "category_bias": 0.9,
+            "xquad": 0.6,
+            "tuned": 1,
+        },
+        "gru4rec": {"paragon": 0.6, "generated": 0.6, "category_bias": None, "xquad": 0.8},
+    }
+    folders = [tmp_path / "lastfm" / backbone for backbone in values]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        rows = {m: {"alpha_ndcg_90": value} for m, value in values[folder.name].items()}
+        (folder / "metrics.json").write_text(json.dumps(rows))
+    best = [line for line in compare.best_by_field(folders).splitlines() if "90 %" in line]
+    assert best == ["| music | 90 % | Paragon, the paper's recipe 0.50 | xQuAD re-ranking 0.70 |"]
