@@ -67,7 +67,8 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
     start = time.monotonic()
     parameters = {"study_name": study} | ({} if backbone is None else {"backbone": backbone})
     source = _checked_source(name, parameters, root)
-    target = root.joinpath(FOLDER, *parameters.values(), f"{name}.ipynb")
+    run = "/".join([*parameters.values(), name])  # several may run side by side
+    target = root / FOLDER / f"{run}.ipynb"
     failed = target.with_suffix(".failed.ipynb")
     threads = load_params(root / "params.yaml", study=study, backbone=backbone).run.threads
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
@@ -86,7 +87,7 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no note by the kernel
         }
         try:
-            with patch.dict(os.environ, variables), _progress_of(name, line):
+            with patch.dict(os.environ, variables), _progress_of(run, line):
                 choose_kernels()  # whoever calls: a notebook of a lab has the same, `begin`
                 # An immediate end saves a second; nothing is left to write.  180 s: a busy machine.
                 papermill.execute_notebook(
@@ -109,7 +110,7 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
     write_text(target, normalised(notebook, root))
     failed.unlink(missing_ok=True)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    record_time(time.monotonic() - start, "/".join([*parameters.values(), name]), root)
+    record_time(time.monotonic() - start, run, root)
     return target
 
 
@@ -173,7 +174,7 @@ def _checked_source(name: str, given: dict[str, str], root: Path) -> Path:
 
 
 @contextmanager
-def _progress_of(notebook: str, line: Path) -> Iterator[None]:
+def _progress_of(run: str, line: Path) -> Iterator[None]:
     """Print the progress that a running notebook writes to a file."""
     over = threading.Event()
 
@@ -182,7 +183,7 @@ def _progress_of(notebook: str, line: Path) -> Iterator[None]:
         while not over.wait(SECONDS):
             now = newest_lines(line)
             if now not in ("", last):
-                print(f"{notebook}: {now}", flush=True)
+                print(f"{run}: {now}", flush=True)
                 last = now
 
     speaker = threading.Thread(target=say, daemon=True)

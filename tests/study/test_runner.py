@@ -136,7 +136,7 @@ def test_a_long_stage_says_how_far_it_is(root, monkeypatch, capsys):
     assert [*progress.progress(range(4), "epochs")] == [0, 1, 2, 3]  # a lost line ends no training
     runner.run_notebook("toy", "d", "b", root)
     lines = capsys.readouterr().out.splitlines()
-    assert all(line.startswith("toy: ") and "epochs" in line for line in lines)
+    assert all(line.startswith("d/b/toy: ") and "epochs" in line for line in lines)
     assert any("3/4" in line for line in lines) and not any("/4" in line for line in lines[-1:])
     assert "?" not in lines[-1]  # no total, no rate
     assert len(lines) == len(set(lines))
