@@ -76,7 +76,7 @@ METHODS = {
     "mmr": Look("MMR re-ranking", "#999933", ">", _DASH),
     "xquad": Look("xQuAD re-ranking", "#004D40", "<", _DASH),
     "dpp": Look("DPP re-ranking", "#8C564B", "p", _DOT),
-    "generated_xquad": Look("ours, xQuAD", "#E7298A", "d", _DASHDOT),
+    "generated_xquad": Look("ours, then xQuAD", "#E7298A", "d", _DASHDOT),
     "popularity": Look("popularity", "#777777", "X", _DASHDOT),
     "item_knn": Look("item kNN", "#AA4499", "H", _DOT),
     "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
