@@ -124,9 +124,9 @@ def make_small_study():
         write_small_params(root / "params.yaml")
         # A third generator, which the notebooks do not name: they train it and measure it, too.
         settings = (root / "params.yaml").read_text()
-        third = "generators:\n  third: {task_batch: 0, steps: 20}\n"
+        third = "\ngenerators:\n  third: {task_batch: 0, steps: 20}\n"
         assert settings.count("\ngenerators:\n") == 1
-        (root / "params.yaml").write_text(settings.replace("generators:\n", third))
+        (root / "params.yaml").write_text(settings.replace("\ngenerators:\n", third))
         git(root, "init", "-q")
         git(root, "add", "-A")
         git(root, "commit", "-qm", "small")
