@@ -148,12 +148,17 @@ def decode(name: str, data: bytes, latin_1: bool = False) -> str:
     """Decode the bytes of a file as UTF-8; line ends become ``\\n``, those at the end are dropped.
 
     ``latin_1``: text that is not UTF-8 may be Latin-1, but not a mixture of both.  Raises
-    ``ParagonError`` with the line if it is neither, holds a NUL byte, or is empty.
+    ``ParagonError`` with the line if it is neither, is UTF-16 or UTF-32, holds a NUL byte, or is
+    empty.
     """
     data = data.removeprefix(codecs.BOM_UTF8)
     kind = kind_of(data)
     if kind:
         raise ParagonError(f"{name} is {kind}; it has to be a text file with columns")
+    zeros = data.count(b"\0") / max(len(data), 1)  # UTF-16: of most letters one byte in two is 0
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or zeros > 0.25:
+        encoding = "UTF-32" if zeros > 0.6 else "UTF-16"
+        raise ParagonError(f"{name}, line 1: the text is in {encoding}; save it as UTF-8")
     data = data.replace(b"\r\n", b"\n").rstrip(b"\n")
     if not data.strip():
         raise ParagonError(f"{name}: the file is empty; it needs lines of data")

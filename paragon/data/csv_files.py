@@ -1,5 +1,6 @@
 """Make a dataset of CSV files with columns of any names: events, perhaps items in another file."""
 
+import html
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -44,7 +45,19 @@ YEAR_FIRST = re.compile(
     r"(?<![\d+-])([12]\d{3})(?:\s*[/.]\s*|\s)(\d{1,2})(?:\s*[/.]\s*|\s)(?=\d\d?(?![\d.:]))"
 )
 COMPACT = re.compile(r"(?<![\d.])((?:19|20)\d\d)(\d\d)(\d\d)(?![\d.])")
-ISO = re.compile(r"(?<!\d)\d{4}-\d{1,2}-\d{1,2}(?!\d)")
+# Parts of a time.  An offset from UTC follows hours and minutes; 10-45-10 is none, nor is +2:90.
+ZONE = r"\s*(?:(?:Z|UTC|GMT)\b|[+-](?:0?\d|1[0-4])(?::?(?:00|30|45))?(?![\d:-]))"
+CLOCK = r"(?<![\d:.])\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d+)?)?(?![:.]?\d)"
+AM_PM = r"\s*[ap]\.?m\b\.?"
+# 1030 or 10 is a time after a date with the year first.
+NO_COLON = rf"[T\s]\s*(?:(?:\d{{6}}(?:\.\d+)?|\d{{4}})(?:{ZONE})?|\d\d)(?!\d|:|h|{AM_PM})"
+ISO = rf"(?<!\d)\d{{4}}-\d{{1,2}}-\d{{1,2}}(?!\d)(?P<time>{NO_COLON})?"
+ISO_TIME = re.compile(rf"{ISO}(?:[T ]{CLOCK}(?:{ZONE})?)?|\d{{4}}-\d\d", re.IGNORECASE)
+DATE = re.compile(ISO, re.IGNORECASE)
+AFTER_DATE = re.compile(rf"-\d{{1,2}}(?:{NO_COLON})", re.IGNORECASE)
+TIME_PART = re.compile(
+    rf"{CLOCK}(?:{AM_PM})?(?:{ZONE})?|\b\d{{1,2}}(?:{AM_PM}|h(?:\d\d)?m?\b)", re.IGNORECASE
+)
 # As in GMT+0200 (Eastern European Time) and UTC+2.  pandas takes the opposite sign after a name.
 OFFSET = re.compile(
     r"\s*(?<![a-z])(?:GMT|UTC|Z)\s*([+-])(\d{1,2})(?::?(\d\d))?(?!\d)(?:\s*\(.*\))?", re.IGNORECASE
@@ -54,11 +67,37 @@ MONTHS = {
     *"october november december jan feb mar apr jun jul aug sep sept oct nov dec".split(),
 }
 DAYS = "monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun"
-WORDS = MONTHS | {*DAYS.split(), *"am pm a p m h t z utc gmt at of on st nd rd th".split()}
-TIME_OF_DAY = r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?(\s*[AaPp]\.?[Mm]\.?)?"
-MARKS = "|;>,"  # between categories; the first that a file has is taken
-# A list, as JSON, Python or a database write it.
-LIST = re.compile(r"\{.*|\[[\[\s]*['\"{].*|(['\"]).*\1\s*,\s*\1.*\1", re.DOTALL)
+WORDS = MONTHS | {*DAYS.split(), *"t z utc gmt at of on st nd rd th".split()}
+TIME_OF_DAY = re.compile(
+    rf"T?\d{{1,2}}(?::|h)\d\d(?:[:m]\d\d(?:[.,]\d+)?)?[ms]?(?:{AM_PM})?(?:{ZONE})?", re.IGNORECASE
+)
+# 10.30, 10-30-00, 930, or an hour: times of day only in a column whose name says so.
+TIME_NAME = re.compile(r"time|clock|hour(?!s)|uhr|zeit|heure|hora", re.IGNORECASE)
+DIGITS_OF_DAY = r"(?:[01]?\d|2[0-3])[-.]?[0-5]\d(?:[-.]?[0-5]\d)?(?:\.0+)?"
+HOUR_NAME = re.compile(r"hour(?!s)", re.IGNORECASE)
+HOUR_OF_DAY = r"(?:[01]?\d|2[0-3])(?:\.0+)?"
+MIDNIGHT = re.compile(
+    rf"[T\s]+(?:00?:00(?::00(?:[.,]0+)?)?|12:00(?::00)?\s*a\.?m\b\.?)(?:{ZONE})?\Z", re.IGNORECASE
+)
+# Between categories, each with characters that look like it; the first that a file has is taken.
+MARKS = ("|｜", ";；؛", ">＞", ",，、،")
+# A list or tuple, as JSON, Python or a database write it.
+LIST = re.compile(
+    r"\{.*|\[[\[\s]*['\"{].*|\([\[(\s]*['\"].*['\"][\s,)\]]*\)|(['\"]).*\1\s*,\s*\1.*\1", re.DOTALL
+)
+# As HTML writes characters; not all that it knows: in hat&cap;shoes two names are meant.
+ENTITY = re.compile(
+    r"&(?:#\d+|#x[\da-f]+|amp|lt|gt|quot|apos|nbsp|szlig|[a-z]"
+    r"(?:acute|grave|circ|uml|tilde|cedil|ring|slash));",
+    re.IGNORECASE,
+)
+# What spreadsheets, databases and programs write for a missing value.
+MISSING = {
+    *"- () NA <NA> N/A n/a #N/A nan NaN NAN null Null NULL none None NONE".split(),
+    *"#NAME? #REF! #VALUE! #DIV/0! #NUM! #NULL!".split(),
+}
+SHORTENED = r"[+-]?\d([.,]\d+)?[eE]\+\d+"  # 1.23457E+12
+IN_QUOTES = r"""=?["'“”„‘’«»].*["'“”‘’«»]"""
 OPTIONS = "--user, --item, --time, --categories, --title or --items FILE"
 SOME = 5  # how many lines of a problem a message names
 
@@ -94,9 +133,9 @@ class CsvFiles:
         found = {*events.published.values(), *items.published.values()}
         unknown = {*self.columns.values()} - found
         self.problems.extend(f"no file has a column {shown(column)}" for column in unknown)
-        self._check(events, "user_id", map(is_id, events.frame["user_id"]), NO_ID)
+        self._check_ids(events, "user_id")
         for table in tables:
-            self._check(table, "item_id", map(is_id, table.frame["item_id"]), NO_ID)
+            self._check_ids(table, "item_id")
 
         catalogue = items.frame.filter(["item_id", "title", "categories"])
         distinct = catalogue.drop_duplicates()
@@ -117,6 +156,11 @@ class CsvFiles:
         text = decode(str(path), read_bytes(path), latin_1=True)
         first_line = text.lstrip("\r\n").partition("\n")[0]
         separator = max(",;\t|", key=first_line.count)
+        if re.match("['\"]?sep=", first_line, re.IGNORECASE):
+            raise ParagonError(
+                f"{path}, line 1: {shown(first_line)} is meant for Excel, and names no columns; "
+                "remove the line sep="
+            )
         if first_line.count("::") > 1:
             raise ParagonError(
                 f"{path}, line 1: fields are separated by '::', as in the files of MovieLens; "
@@ -184,10 +228,12 @@ class CsvFiles:
         ``column``: that of the times.  If it was given by name, dates alone may be meant.
         """
         frame = table.frame.map(str.strip)
-        of_day = [other for other in frame if frame[other].str.fullmatch(TIME_OF_DAY).mean() > 0.5]
-        dates = ~frame[column].str.contains(":") & frame[column].str.contains(r"\d\D|\A\d{8}\Z")
-        guessed = "timestamp" not in self.columns
-        if of_day and (column in of_day or (guessed and dates.mean() > 0.5)):
+        of_day = []
+        if frame[column].str.fullmatch(TIME_OF_DAY).mean() > 0.5:
+            of_day = [column]
+        elif "timestamp" not in self.columns and _are_days(frame[column], self.unit):
+            of_day = [other for other in frame if _are_times_of_day(frame[other])]
+        if of_day:
             self.problems.append(
                 f"{table.name}, column {column}: the times of day are in column {of_day[0]}; write "
                 "date and time into one column, or say with --time that dates are enough"
@@ -201,26 +247,32 @@ class CsvFiles:
         good = [lists.get(row, []) is not None for row in texts.index]
         self._check(items, "categories", good, "no list of names")
 
-        plain = texts[~is_list]
-        mark = next((m for m in MARKS if plain.str.contains(m, regex=False).any()), "|")
-        split = {
-            row: [name.strip(" []'\"") for name in text.split(mark)] for row, text in plain.items()
-        }
-        marked = plain.str.contains(mark, regex=False)
-        known = {name for row in plain.index[marked] for name in split[row]}
-        others = f"[{MARKS.partition(mark)[2]}]"
-        doubtful = (
-            ~marked & ~plain.isin(known) & plain.str.contains(others if mark != "," else "$^")
-        )
-        known |= {*plain[~marked & ~doubtful]}
+        cells = texts[~is_list].str.split("[\r\n]+", regex=True)
+        lines = cells.explode().map(_in_one_form)  # a cell may have several lines
+        mark = next((m for m in MARKS if lines.str.contains(f"[{m}]").any()), MARKS[0])
+        marked = lines.str.contains(f"[{mark}]")
+        parts = lines.str.split(f"[{mark}]", regex=True)
+        split = parts.map(lambda names: [name.strip(" []'\"") for name in names])
+        known = {name for names in split[marked] for name in names}
+        others = "".join(MARKS[MARKS.index(mark) + 1 :])
+        others = f"[{others}]" if others else "$^"  # the latter is found nowhere
+        doubtful = ~marked & ~lines.isin(known) & lines.str.contains(others)
+        known |= {*lines[~marked & ~doubtful]}
         many = doubtful.sum() >= marked.sum()
-        one_name = [
-            not doubtful[row] or not (many or known & {*map(str.strip, re.split(others, text))})
-            for row, text in plain.items()
-        ]
-        fault = f"other lines have {mark!r} between names: write it here as well, or after one name"
+        several = [many or bool(known & {*map(str.strip, re.split(others, n))}) for n in lines]
+        one_name = ~(doubtful & np.array(several, dtype=bool)).groupby(level=0, sort=False).any()
+        between = repr(mark[0])
+        fault = (
+            f"other lines have {between} between names: write it here as well, or after one name"
+        )
         self._check(replace(items, frame=items.frame[~is_list]), "categories", one_name, fault)
-        return [lists.get(row) or split.get(row) or [] for row in texts.index]
+        names_of = {row: names for row, names in lists.items() if names}
+        for row, names in split.items():
+            names_of.setdefault(row, []).extend(names)
+        return [
+            [name for name in map(_in_one_form, names_of.get(row, [])) if name not in MISSING]
+            for row in texts.index
+        ]
 
     def _seconds(self, events: RawTable) -> pd.Series:
         """Parse times as seconds since 1970; note those that are neither numbers nor dates."""
@@ -236,35 +288,53 @@ class CsvFiles:
             self._check(events, "timestamp", plausible | ~readable, YEARS)
             return pd.Series(in_seconds(times, self.unit), index=texts.index)
 
-        # In 31/12/2024 the first number cannot be a month, in 12/31/2024 the second cannot.
+        texts = texts.str.replace(COMPACT, r"\1-\2-\3", regex=True)
         texts = texts.str.replace(YEAR_FIRST, r"\1-\2-", regex=True)
         fields = texts.str.extract(NUMERIC)
+        numeric = fields[0].notna()
+        # In 31/12/2024 the first number cannot be a month, in 12/31/2024 the second cannot.
         first = fields[0].astype(float) > 12
         second = fields[2].astype(float) > 12
-        day_first = self.day_first
-        if day_first is None:
-            day_first = bool(first.sum() >= second.sum())
-            unclear = fields[0].notna() & (fields[1] != ".") & (first.sum() == second.sum())
+        # Dates with slashes say nothing about those with dots, which are in another form.
+        mark = fields[1].fillna(" ")
+        more_first = (first.astype(int) - second).groupby(mark).transform("sum")
+        if self.day_first is None:
+            day_first = more_first >= 0
+            unclear = numeric & (mark != ".") & (more_first == 0)
             self._check(events, "timestamp", ~unclear, "give --day-first or --month-first")
+        else:
+            day_first = pd.Series(bool(self.day_first), index=texts.index)
 
-        no_month = second if day_first else first
+        no_month = second.where(day_first, first)
         no_year = ~texts.str.contains(r"\d{4}")
         dates = texts.mask(number | no_month | no_year)
-        order = r"\4-\3-\1" if day_first else r"\4-\1-\3"
-        dates = dates.str.replace(NUMERIC, order, regex=True)
+        by_month = dates.str.replace(NUMERIC, r"\4-\1-\3", regex=True)
+        dates = dates.str.replace(NUMERIC, r"\4-\3-\1", regex=True).where(day_first, by_month)
         thirteenth = dates.str.contains(r"(?<!\d)\d{4}-(?:1[3-9]|[2-9]\d)", na=False)  # no month
-        dates = dates.mask(thirteenth)
+        no_time = numeric & dates.str.contains(AFTER_DATE, na=False)  # 3/4/2024 2023
+        dates = dates.mask(thirteenth | no_time)
         dates = dates.str.replace(OFFSET, _offset, regex=True)
 
-        found = pd.to_datetime(dates, format="ISO8601", utc=True, errors="coerce")
+        iso = dates.where(dates.str.fullmatch(ISO_TIME, na=False))
+        found = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
         rest = dates.mask(found.notna())  # in other forms: a hundred times slower
-        rest = rest.str.replace(COMPACT, r"\1-\2-\3", regex=True)
         rest = rest.where(rest.map(_is_clear, na_action="ignore").eq(True))
         found = found.fillna(pd.to_datetime(rest, format="mixed", utc=True, errors="coerce"))
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
         self._check(events, "timestamp", seconds >= 0, TIME)
         self._check(events, "timestamp", are_plausible(seconds.to_numpy(), "seconds"), YEARS)
         return seconds
+
+    def _check_ids(self, table: RawTable, column: str) -> None:
+        """Note values that are no ids, or no longer those of the source."""
+        ids = table.frame[column]
+        missing = "a missing id; write it, or leave the row out"
+        shortened = "a spreadsheet has shortened the ids; export them again as text"
+        in_quotes = "quotes around the id; write it without them"
+        self._check(table, column, map(is_id, ids), NO_ID)
+        self._check(table, column, ~ids.isin(MISSING), missing)
+        self._check(table, column, ~ids.str.fullmatch(SHORTENED), shortened)
+        self._check(table, column, ~ids.str.fullmatch(IN_QUOTES), in_quotes)
 
     def _check(self, table: RawTable, column: str, good: Iterable, fault: str) -> None:
         """Note the problem ``fault`` for the rows of the column that are not ``good [rows]``."""
@@ -297,10 +367,41 @@ def _offset(found: re.Match) -> str:
 
 
 def _is_clear(text: str) -> bool:
-    """Return whether nobody has to guess the order of a date, and all its words are known.
+    """Return whether nobody has to guess: each number is of the date or the time, each word known.
 
-    Names of time zones are not; and 10.30 may be a time, a date or a number.
+    Names of time zones are not; and 10.30 and 10-30 may be a time, a date or an offset.
     """
-    words = {word.lower() for word in re.findall(r"[^\W\d_]+", text)}
-    one_date = len(ISO.findall(text)) + len(words & MONTHS) == 1
-    return one_date and words <= WORDS and not re.search(r"(?<![\d:.])\d\d?\.\d\d(?!\d)", text)
+    dates = [*DATE.finditer(text)]
+    rest, times = TIME_PART.subn(" ", DATE.sub(" ", text))
+    times += sum(date["time"] is not None for date in dates)
+    words = {word.lower() for word in re.findall(r"[^\W\d_]+", rest)}
+    digits = sorted(len(number) for number in re.findall(r"\d+", rest))
+    months = len(words & MONTHS)
+    of_date = digits in ([4], [1, 4], [2, 4]) if months else not digits  # Feb 13, 2024
+    return len(dates) + months == 1 and times <= 1 and of_date and words <= WORDS
+
+
+def _are_times_of_day(texts: pd.Series) -> bool:
+    """Return whether a column has times without dates, such as 10:30, or 930 if it is named so."""
+    name = str(texts.name)
+    digits = HOUR_NAME.search(name) and texts.str.fullmatch(HOUR_OF_DAY).mean() > 0.9
+    if TIME_NAME.search(name):
+        digits = digits or texts.str.fullmatch(DIGITS_OF_DAY).mean() > 0.9
+    return bool(digits) or texts.str.fullmatch(TIME_OF_DAY).mean() > 0.5
+
+
+def _are_days(texts: pd.Series, unit: str) -> bool:
+    """Return whether most times of a column are dates without a time, or midnights.
+
+    ``unit``: of times that are numbers.
+    """
+    days = texts.str.replace(MIDNIGHT, "", regex=True)
+    number = days.str.fullmatch(NUMBER)
+    whole = days.where(number).map(number_of) % (1 if unit == "days" else 86_400) == 0
+    dates = ~days.str.contains(":") & ~number
+    return (dates | whole | days.str.fullmatch(r"\d{8}")).mean() > 0.5
+
+
+def _in_one_form(name: str) -> str:
+    """Return a name without the signs of HTML, and with single spaces."""
+    return " ".join(ENTITY.sub(lambda sign: html.unescape(sign[0]), name).split())

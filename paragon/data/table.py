@@ -34,6 +34,8 @@ INVISIBLE = re.compile(
 QUOTED = re.compile(r"""'(?:[^'\\]|\\['"\\])*'|"(?:[^"\\]|\\.)*\"""")
 # Separators between names, of the atomic format and of others.
 SEPARATORS = re.compile(r"[\s,;|\[\]]+")
+HYPHENS = re.compile("[\u2010-\u2015\u2212]")  # that look like -, among them the minus sign
+ANOTHER_FORM = "the same id is there in another form, such as 5 and 5.0: write one of them"
 # Required columns of each table, by file suffix.
 NEEDED = {"inter": ("user_id", "item_id", "timestamp"), "item": ("item_id",), "user": ("user_id",)}
 # Types of columns in a file; the others are ``token``.
@@ -84,11 +86,8 @@ class RawTable:
         values = self.frame[column]
         self.check(column, map(is_id, values), AN_ID)
         places, forms = pd.factorize(values.astype(object))
-        texts = (_composed(form) for form in forms)
-        plain = [re.sub(r"\A([+-]?\d+)\.0*\Z", r"\1", text) for text in texts]  # 5.0 is 5
-        again = pd.Index(plain, dtype=object).duplicated()
-        fix = "another row has the same id in another form, such as 5 and 5.0: write one of them"
-        self.check(column, ~again[places], "one form of each id", fix)
+        again = pd.Index([_one_form(form) for form in forms], dtype=object).duplicated()
+        self.check(column, ~again[places], "one form of each id", ANOTHER_FORM)
         return self.replaced(**{column: map(str, values)}).frame[column]
 
     def check_forms(self, column: str, names: Iterable[Iterable[str]]) -> None:
@@ -181,6 +180,15 @@ def _composed(text: object) -> str:
     return unicodedata.normalize("NFC", str(text))
 
 
+def _one_form(value: object) -> str:
+    """Return an id in the form that all its forms have in common.
+
+    A letter has its accents, digits and signs are narrow, and 5.0 is 5; but 05 is another id.
+    """
+    text = HYPHENS.sub("-", unicodedata.normalize("NFKC", str(value)))
+    return re.sub(r"\A([+-]?\d+)\.0*\Z", r"\1", text)
+
+
 def number_of(value: object) -> float:
     """Return a value as a number; NaN for anything else, also for what Python reads, as 1_000."""
     try:
@@ -225,9 +233,9 @@ class Dataset:
                 raise ParagonError(f"{table.name}: there are no rows of data; add some")
         repairs: dict[str, int] = {}
         events = _check_events(tables["inter"], repairs, years)
-        items = _check_items(tables["item"], events, tables["inter"].name, repairs)
+        items = _check_items(tables["item"], events, tables["inter"], repairs)
         if "user" in tables:
-            users = _check_users(tables["user"], events, repairs)
+            users = _check_users(tables["user"], events, tables["inter"], repairs)
         else:
             users = pd.DataFrame({"user_id": [], "group": []}, dtype=object)
         dataset = cls(name, interactions=events, items=items, users=users)
@@ -284,8 +292,11 @@ def _is_word(name: str) -> bool:
 
 
 def names_listed(text: str) -> list[str] | None:
-    """Return the names in a list of JSON or Python, perhaps of such lists; None if it is none."""
-    around = QUOTED.sub("", text)
+    """Return the names in a list of JSON or Python, perhaps of such lists; None if it is none.
+
+    A tuple of Python is such a list.
+    """
+    around = QUOTED.sub("", text).replace("(", "[").replace(")", "]")
     if re.fullmatch(r"[\s,\[\]]*", around) is None or around.count("[") != around.count("]"):
         return None
     names = []
@@ -470,12 +481,13 @@ def _are_dates(times: np.ndarray) -> np.ndarray:
 
 
 def _check_items(
-    table: RawTable, events: pd.DataFrame, events_name: str, repairs: dict[str, int]
+    table: RawTable, events: pd.DataFrame, raw_events: RawTable, repairs: dict[str, int]
 ) -> pd.DataFrame:
     """Check the items and make them a table of id, title and categories.
 
-    Items of ``events`` that it has not are added without categories.  Raises ``ParagonError`` if
-    they are more than 10 % of the items of the events.
+    ``raw_events``: the table that the ``events`` come from.  Items of events that the catalogue has
+    not are added without categories.  Raises ``ParagonError`` if they are more than 10 % of the
+    items of the events, or if one is in the catalogue in another form.
     """
     ids = table.ids("item_id")
     titles = table.texts("movie_title", "title", "item_name", "name")
@@ -489,10 +501,11 @@ def _check_items(
 
     met = events["item_id"].drop_duplicates()
     unknown = met[~met.isin(items["item_id"])].tolist()
+    _check_other_forms("item_id", unknown, table, raw_events)
     if len(unknown) > 0.1 * len(met):
         place = f"column {table.published.get('item_id', 'item_id')} of {table.name}"
         raise ParagonError(
-            f"{events_name}: {len(unknown)} of {len(met)} items, the first of them "
+            f"{raw_events.name}: {len(unknown)} of {len(met)} items, the first of them "
             f"{shown(unknown[0])}, are not in {place}; add them there, or use the ids of that table"
         )
     repairs["items missing from the catalogue added without categories"] = len(unknown)
@@ -500,6 +513,19 @@ def _check_items(
         return items
     extra = {"item_id": unknown, "title": unknown, "categories": [()] * len(unknown)}
     return pd.concat([items, pd.DataFrame(extra)], ignore_index=True)
+
+
+def _check_other_forms(
+    column: str, unknown: Iterable[str], table: RawTable, raw_events: RawTable
+) -> None:
+    """Raise ``ParagonError`` if the table has ids of events, but in another form.
+
+    ``unknown``: ids of events that the ``column`` of the table has not.
+    """
+    known = set(map(_one_form, table.frame[column]))
+    again = [text for text in unknown if _one_form(text) in known]
+    good = ~raw_events.frame[column].map(str).isin(again)
+    raw_events.check(column, good, f"the id as in {table.name}", ANOTHER_FORM)
 
 
 def _category_names(value: Any) -> tuple[str, ...] | None:
@@ -517,16 +543,20 @@ def _category_names(value: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(name for name in stripped if name))
 
 
-def _check_users(table: RawTable, events: pd.DataFrame, repairs: dict[str, int]) -> pd.DataFrame:
+def _check_users(
+    table: RawTable, events: pd.DataFrame, raw_events: RawTable, repairs: dict[str, int]
+) -> pd.DataFrame:
     """Check the users and make them a table of id and group.
 
-    Raises ``ParagonError`` if it has none of the users of the ``events``.
+    ``raw_events``: the table that the ``events`` come from.  Raises ``ParagonError`` if the table
+    has none of the users of the events, or one of them in another form.
     """
     groups = table.texts("group", "gender")
     table.check_forms("group" if "group" in table.frame else "gender", ([name] for name in groups))
     users = table.unique("user_id", "users", repairs, group=groups.where(groups != "", pd.NA))
     active = events["user_id"].drop_duplicates()
     unknown = ~active.isin(users["user_id"])
+    _check_other_forms("user_id", active[unknown], table, raw_events)
     if unknown.all():
         raise ParagonError(
             f"{table.name}: column {table.published.get('user_id', 'user_id')} has none of the "

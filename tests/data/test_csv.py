@@ -1,5 +1,6 @@
 """CSV files with columns of any names: what is guessed, read and refused."""
 
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -115,17 +116,34 @@ def read_times(folder, times, **options):
 def test_the_order_of_day_and_month_is_that_of_the_option_wherever_the_date_stands(tmp_path, text):
     assert listed(read_times(tmp_path, [text]))[0].endswith("line 2")
     for day_first, month in ((True, 2), (False, 5)):
-        files = read_times(tmp_path, [text, "20/02/2024" if day_first else "02/20/2024"])
+        order = r"20\g<1>02" if day_first else r"02\g<1>20"
+        clear = re.sub(r"\b0?5(\D+)0?2\b", order, text)  # with the same separators
+        files = read_times(tmp_path, [text, clear])
         for options in ({}, {"day_first": day_first}):
             found = replace(files, problems=[], **options).read("shop").interactions["timestamp"]
             assert pd.Timestamp(found[0], unit="s").month == month
+
+
+def test_dates_with_dots_and_with_slashes_have_each_their_order(tmp_path):
+    texts = ["12/31/2024", "11/30/2024", "3.4.2024", "1/2/2024"]
+    found = read_times(tmp_path, texts).read("shop").interactions["timestamp"]
+    assert [pd.Timestamp(time, unit="s").month for time in found] == [12, 11, 4, 1]
+    [line] = listed(read_times(tmp_path, ["31.12.2024", "12/31/2024", "3-4-2024"]))
+    assert "--day-first" in line and line.endswith("line 4")
 
 
 @pytest.mark.parametrize(
     "text",
     "05/02/24 1030|05/02/24 10:00 +0200|2024-02-05 - 2024-03-01|05–02–2024|05,02,2024|"
     "10.30 2024-02-13|10.30 2024 Feb 13|2024-02-13 10.30|13 Feb 2024 10:30 CET+1|"
-    "13 Feb 2024 10:30 EST-0500|13 Feb 2024 10:30 GMT+99".split("|"),
+    "13 Feb 2024 10:30 EST-0500|13 Feb 2024 10:30 GMT+99|"
+    # No offsets from UTC, no zones, no fractions of a minute.
+    "2024-02-13 10-45-10|2024-02-13T10-45-10|13.02.2024 10-45-10|20240213 10-45-10|"
+    "10-30-00 13/02/2024|2024-02-13-10-45-10|2024-02-13 10-05:00|2024-02-13 10+02|"
+    "2024-02-13 10.45.10|2024-02-13 10:45.10|"
+    "13 Feb 2024 10-45-10|2024-02-13 10:30 UTC+2:90|2024-02-13 10:30+02:90|2024-02-13 10:30+1500|"
+    "2024-02-13T10:30:00A|2024-02-13 10:30 p|3/4/2024 2023|3/4/2024 1030-0500|13 Feb 2024 2023|"
+    "3/4/2024 20|2024-02-13 30m".split("|"),
 )
 def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
     for day_first in (True, False):
@@ -164,6 +182,116 @@ def test_a_time_of_day_in_another_column_is_not_lost(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("date", "name", "time"),
+    [
+        *[("13.02.2024", "at", t) for t in "10:30Z|10:30:00,123|10h30|10h30m05s|T10:30".split("|")],
+        *[
+            ("13.02.2024", "trans_time", text)
+            for text in "10-30-00|10.30|930|1030|103000".split("|")
+        ],
+        ("2024-02-13 00:00:00", "at", "10:30"),
+        ("2024-02-13T00:00:00.000+02:00", "at", "10:30"),
+        ("2/13/2024 12:00:00 AM", "at", "10:30 PM"),
+        ("Feb 2024", "at", "10:30"),
+        ("2024-02", "at", "10:30"),
+        ("20240213", "Hour", "0"),
+        ("1707782400", "at", "10:30"),  # midnight
+    ],
+)
+def test_a_time_of_day_is_noticed_in_many_forms(tmp_path, date, name, time):
+    text = f'user,item,date,{name},category\nu,b,"{date}","{time}",X\n'
+    [line] = listed(csv(tmp_path, text, ""))
+    assert "column date" in line and f"column {name}" in line
+
+
+@pytest.mark.parametrize(
+    ("date", "name", "value"),
+    [
+        ("2024-02-13", "price", "10.30"),
+        ("2024-02-13", "ages", "10-12"),
+        ("2024-02-13", "amount", "1030"),
+        ("2024-02-13", "watch_time", "1090"),
+        ("2024-02-13", "hours", "5"),
+        ("2024-02-13 10:30", "time_of_day", "10:30"),
+        ("1707820200", "hour", "10"),
+    ],
+)
+def test_what_is_no_time_of_day_is_not_taken_for_one(tmp_path, date, name, value):
+    text = f"user,item,date,{name},category\nu,b,{date},{value},X\n"
+    assert len(csv(tmp_path, text, "").read("shop").interactions) == 1
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ("1.23457E+12", "shortened"),
+        ('"1,23457E+12"', "shortened"),
+        *[(text, "missing") for text in "#N/A|None|nan|null|NULL|NA|#REF!|-".split("|")],
+        ('"""u0"""', "quotes"),
+        ("'u0'", "quotes"),
+        ('="u0"', "quotes"),
+        ("“u0”", "quotes"),
+    ],
+)
+def test_ids_that_a_program_has_changed_are_refused(tmp_path, column, given, word):
+    row = {"user": "u", "item": "b"} | {column: given}
+    text = "user,item,time,category\nu,b,1700000000,X\n"
+    lines = listed(csv(tmp_path, text + f"{row['user']},{row['item']},1700000001,X\n", ""))
+    assert f"column {column}" in lines[0] and word in lines[0] and lines[0].endswith("line 3")
+
+
+@pytest.mark.parametrize(
+    "texts", ["9|9.0", "é|e\u0301", "5|５", "-5|\u22125", "AB-1|AB\u20111", "ｶﾞ|ガ"]
+)
+def test_one_id_in_two_forms_is_refused_in_a_column_and_between_files(tmp_path, texts):
+    one, other = texts.split("|")
+    head, items = "user,item,time\n", f"item,category\n{one},X\nb,Y\n"
+    for events, column in (
+        (f"u,{one},1700000000\nu,{other},1700000001\n", "item"),
+        (f"u,b,1700000000\nu,{other},1700000001\n", "item"),  # the one is in the other file
+        (f"{one},b,1700000000\n{other},b,1700000001\n", "user"),
+    ):
+        files = csv(tmp_path, head + events, items)
+        named = f"{files.events}, line 3, column {column}", "another form"
+        refused(named, files.read, "shop")
+
+
+def test_ids_with_and_without_zeros_are_two(tmp_path):
+    events = "user,item,time\n05,b,1700000000\n5,b,1700000001\n"
+    assert (
+        csv(tmp_path, events, "item,category\nb,X\n").read("shop").interactions["user_id"].nunique()
+        == 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        (["('Rock', 'Pop')", "('Rock',)", "(('A', 'B'), ['C'])"], ["Rock Pop", "Rock", "A B C"]),
+        (["(Rock)", "('Til Tuesday) Rock"], ["(Rock)", "('Til_Tuesday)_Rock"]),
+        (["Home &amp; Garden;Tea", "Home & Garden"], ["Home_&_Garden Tea", "Home_&_Garden"]),
+        (["Home &gt; Kitchen", "Caf&eacute;"], ["Home Kitchen", "Café"]),
+        (["hat&cap;shoes"], ["hat&cap shoes"]),
+        (['["A &amp; B"]', "A & B"], ["A_&_B", "A_&_B"]),
+        (["A", *"null|None|nan|N/A|#N/A|-|NULL|()|[]".split("|")], ["A", *[""] * 9]),
+        (["A|None|B", '["None", "A"]'], ["A B", "A"]),
+        (["Rock\nPop", "Rock\r\n\r\nJazz", "A|B\nC|D"], ["Rock Pop", "Rock Jazz", "A B C D"]),
+        (["Hip Hop", "Hip  Hop", "Hip\xa0Hop", '["Hip \xa0 Hop"]'], ["Hip_Hop"] * 4),
+        (["ロック、ポップ", "ロック"], ["ロック ポップ", "ロック"]),
+        (["روك، بوب"], ["روك بوب"]),
+        (["A、B｜C", "C"], ["A、B C", "C"]),
+    ],
+)
+def test_names_of_categories_in_other_forms(tmp_path, texts, names):
+    quoted = (text.replace('"', '""') for text in texts)
+    rows = "".join(f'b{n}\t"{text}"\n' for n, text in enumerate(quoted))
+    events = "user,item,time\nu,b0,1700000000\n"
+    found = csv(tmp_path, events, "item\tcategory\n" + rows).read("shop").items["categories"]
+    assert [" ".join(name.replace(" ", "_") for name in row) for row in found] == names
+
+
+@pytest.mark.parametrize(
     ("texts", "names"),
     [
         (['["Rock", "Food, Drink"]', "['A|B', \"Children's\"]"], [("Rock", "Food, Drink"), ()]),
@@ -187,6 +315,7 @@ def test_categories(tmp_path, texts, names):
     [
         (["Rock, Pop", "Rock, Jazz", "Jazz | Fusion"], "2, 3"),
         (["A | B", "A | C", "B, C"], "4"),
+        (["A | B", "A | C", "D\nB, C"], "4"),
         (['[{""name"": ""A""}]', '["A", "B', "{A,B}", '["A", null]'], "2, 3, 4, 5"),
     ],
 )
@@ -216,6 +345,9 @@ def test_text_in_another_encoding_is_refused(tmp_path, encoding):
     refused((f"{files.items}, line 3", "UTF-8"), files.read, "shop")
 
 
+UNICODE = "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
@@ -224,6 +356,9 @@ def test_text_in_another_encoding_is_refused(tmp_path, encoding):
         (b"\x1f\x8b\x08\0", "gzip"),
         (b'{"user": 1}\n', "JSON"),
         (b"1::10::5::978300760\n", "'::'"),
+        *[("user,item\nu,b\n".encode(name), name[:6].upper()) for name in UNICODE],
+        (b"sep=,\nuser,item\n", "remove the line sep="),
+        (b'"sep=;"\nuser;item\n', "remove the line sep="),
     ],
 )
 def test_what_is_no_csv_is_called_what_it_is(tmp_path, content, kind):
@@ -232,7 +367,7 @@ def test_what_is_no_csv_is_called_what_it_is(tmp_path, content, kind):
         path.write_bytes(content)
         refused((str(path), kind), files.read, "shop")
     path.rename(tmp_path / "ratings.dat")
-    if kind != "zip":
+    if kind != "zip" and not kind.startswith(("UTF", "remove")):
         given = {"directory": tmp_path / "ratings.dat", "data": tmp_path / "data"}
         refused(("ratings.dat", kind, ".csv"), fetch, "shop", **given)
 
