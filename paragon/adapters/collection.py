@@ -29,8 +29,8 @@ class Tuned(NamedTuple):
 
     vectors: Tensor  # [S, A, P], at the end of tuning
     snapshots: Tensor  # [S, A, K, P], the last checkpoints before the end
-    validation: Tensor  # [S, A, T], the task loss on validation events, if there are any: else [0]
-    steps: Tensor  # [T], of the checkpoints
+    validation: Tensor  # [S, A, T], the task loss on validation events; [0] without any
+    checkpoints: Tensor  # [T], the steps after which it was computed
 
 
 def tune(
@@ -44,12 +44,13 @@ def tune(
     """Tune S x A adapters jointly, for weights ``[A, O]``, from ``start [S, A, P]``.
 
     All losses are added up: an adapter appears only in its own, so it is as if tuned alone. All
-    tasks of a seed share its events. The rate falls along a cosine. ``valid``: for curves only.
+    tasks of a seed share its events. The rate falls along a cosine. ``valid`` gives no gradient: at
+    each checkpoint, the task losses on its events are recorded.
     """
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
     optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
-    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]
+    rngs = [np.random.default_rng([seed, 1]) for seed in seeds]  # stream 1: the training events
     evenly = np.linspace(0, settings.steps, settings.checks + 1).round().astype(int)
     checkpoints = np.unique(evenly)[1:]  # [T]
     last_vectors: list[Tensor] = []
@@ -73,7 +74,7 @@ def tune(
         vectors=last_vectors[-1],
         snapshots=torch.stack(last_vectors, 2)[:, :, :-1],
         validation=torch.stack(validation, -1) if validation else torch.zeros(0),
-        steps=torch.from_numpy(checkpoints),
+        checkpoints=torch.from_numpy(checkpoints),
     )
 
 
@@ -82,8 +83,8 @@ def common_start(
 ) -> Tensor:
     """Tune one adapter for each seed, for the weights ``settings.start``: ``[S, A, P]``.
 
-    All adapters of a seed are tuned from it, so that they end in optima that belong together: the
-    released code, too, starts all weights from one pretraining. Without ``start_steps``, return
+    All adapters of a seed are tuned from it, so that they end in optima that belong together. The
+    released code also starts from one pretraining for all weights. Without ``start_steps``, return
     ``untrained [S, A, P]``.
     """
     if not settings.start_steps:
@@ -135,7 +136,8 @@ def collect(
 ) -> Collection:
     """Tune adapters for all anchors, oracles and seeds, from one tuned start for each seed.
 
-    An adapter that is worse on validation events than one that changes nothing becomes the latter.
+    An untrained adapter changes nothing. It replaces each tuned one, with its snapshots, that has
+    no smaller task loss on validation events.
     """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
@@ -166,7 +168,7 @@ def collect(
         oracle_vectors=vectors[:, len(anchors) :],
         snapshots=snapshots[:, : len(anchors)].cpu(),
         validation=tuned.validation.cpu(),
-        steps=tuned.steps,
+        steps=tuned.checkpoints,
         description=made_with | (description or {}),
     )
 

@@ -29,7 +29,7 @@ from paragon.objectives.table import (
 from paragon.params import AdapterSettings
 
 # Items of the lists, their scores, and a function from a reference to divergences.
-Found = tuple[Tensor, Tensor, Callable[[str], Tensor]]
+Searched = tuple[Tensor, Tensor, Callable[[str], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class FrozenTask:
         history = self.history[rows].unsqueeze(-3)  # [..., 1, B, M]
         return Scored(scores, self.catalogue.lists(items, history, self.served)), diverge
 
-    def _search_states(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Found:
+    def _search_states(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Searched:
         """Search with one adapted state for all items: a score is a dot product."""
         states = self.states[rows]  # [..., B, z]
         adapted = self.adapted(states.unsqueeze(-3), vectors)  # [..., A, B, d + M]
@@ -81,7 +81,7 @@ class FrozenTask:
 
         return lists, scores, diverge
 
-    def _search_pairs(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Found:
+    def _search_pairs(self, vectors: Tensor, rows: Tensor, met: Tensor) -> Searched:
         """Search with an adapted state for each pair of event and item, as DeepFM has."""
         states = self.states[rows]  # [..., B, z]
         every = torch.arange(len(self.items), device=rows.device)  # [n + 1]
@@ -192,8 +192,8 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     divergences: dict[str, list[Tensor]] = {name: [] for name in by_group}  # [..., A, B] each
     total: Tensor | int = 0
     # A backbone with a representation of each pair needs d times the memory.
-    pairs = vectors[..., 0].numel() * len(task.items)
-    chunk = task.backbone.rows_at_a_time(128, pairs)
+    scores_per_event = vectors[..., 0].numel() * len(task.items)
+    chunk = task.backbone.rows_at_a_time(128, scores_per_event)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
         losses = task.losses(vectors, rows, objectives)  # [..., A, O]
         total = total + losses * len(rows)

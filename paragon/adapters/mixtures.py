@@ -101,14 +101,14 @@ def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Always take the anchor nearest to equal weights, to test which metrics this deceives."""
+    """Take the anchor nearest to equal weights for all weights: no metric should reward this."""
     return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
 
 
 def mixed(collection: Collection, method: Coefficients, seed_index: int, weights: Tensor) -> Tensor:
     """Mix the anchors' vectors by ``method`` at weights ``[W, O]``: ``[W, P]``."""
     mix = method(collection.anchors.double().numpy(), weights.double().numpy())
-    asked = (len(weights), len(collection.anchors))
-    if mix.shape != asked:
-        raise ParagonError(f"a mixture must return coefficients [W, A] = {asked}, not {mix.shape}")
+    needed = (len(weights), len(collection.anchors))
+    if mix.shape != needed:
+        raise ParagonError(f"a mixture must return coefficients [W, A] = {needed}, not {mix.shape}")
     return torch.from_numpy(mix).float() @ collection.anchor_vectors[seed_index]

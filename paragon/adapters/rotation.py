@@ -32,14 +32,13 @@ class ItemTable(NamedTuple):
 class AdapterMap:
     """A linear map of adapters between two recommenders."""
 
-    read: Tensor  # [e, d], with `offset` from new states to old coordinates
-    offset: Tensor  # [d]
+    read: Tensor  # [e, d], from new states to old coordinates
     write: Tensor  # [d, e], from a change of old states to one of new states
     fit: float  # explained share of the variance of held-out item vectors
     shared: int  # common items
 
-    def vectors(self, vectors: Tensor, form: AdapterForm, gain: float = 1.0) -> Tensor:
-        """Move adapters ``[..., P]`` of a ``form``, ``gain`` times as strong: ``[..., Q]``."""
+    def vectors(self, vectors: Tensor, form: AdapterForm) -> Tensor:
+        """Move adapters ``[..., P]`` of a ``form``: ``[..., Q]``."""
         needed = len(self.write)
         if form.dim != needed:
             reason = f"this map is for states with {needed}; they belong to another recommender"
@@ -47,11 +46,11 @@ class AdapterMap:
         w1, b1, w2, b2, v, u = form.unflatten(vectors.double())
         parts = (
             (w1 @ self.read.T).flatten(-2),  # [..., h e]
-            b1 + w1 @ self.offset,
-            gain * (self.write.T @ w2).flatten(-2),  # [..., e h]
-            gain * b2 @ self.write,
-            gain * (v @ self.read.T).flatten(-2),  # [..., M e]
-            gain * (u + v @ self.offset),
+            b1,
+            (self.write.T @ w2).flatten(-2),  # [..., e h]
+            b2 @ self.write,
+            (v @ self.read.T).flatten(-2),  # [..., M e]
+            u,
         )
         return torch.cat(parts, -1).float()
 
@@ -77,8 +76,8 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     first, second = shared_items(old.ids, new.ids)
     needed = 2 * max(old.vectors.shape[1], new.vectors.shape[1])
     if len(first) < needed:
-        asked = f"to move adapters {needed} are needed, two for each number of a state"
-        raise ParagonError(f"the recommenders have {len(first)} items in common; {asked}")
+        reason = f"to move adapters {needed} are needed, two for each number of a state"
+        raise ParagonError(f"the recommenders have {len(first)} items in common; {reason}")
     events = old.popularity[first] + new.popularity[second]  # [n]
     weights = torch.from_numpy(np.sqrt(events))  # [n], float64
     tables = []
@@ -92,14 +91,13 @@ def fit_rotation(old: ItemTable, new: ItemTable) -> AdapterMap:
     trial = procrustes(a[half], b[half], weights[half])  # [d, e]
     fit = explained(a[~half] @ trial, b[~half], weights[~half])
     if not fit >= LEAST_FIT:
-        found = f"fitted to half of {len(first)} items, a map explains {fit:.0%} of the other half"
-        asked = f"{LEAST_FIT:.0%} are needed; tune adapters on the new recommender"
-        raise ParagonError(f"the item vectors have too little in common: {found}, {asked}")
+        reason = f"fitted to half of {len(first)} items, a map explains {fit:.0%} of the other half"
+        advice = f"{LEAST_FIT:.0%} are needed; tune adapters on the new recommender"
+        raise ParagonError(f"the item vectors have too little in common: {reason}, {advice}")
     rotation = procrustes(a, b, weights)  # [d, e]
     lengths = [(weights.unsqueeze(1) * table**2).sum() for table in (a @ rotation, b)]
     scale = math.sqrt(lengths[1] / lengths[0])  # k; for states 1 / k
-    offset = torch.zeros(len(rotation)).double()
-    return AdapterMap(scale * rotation.T, offset, rotation / scale, fit, len(first))
+    return AdapterMap(scale * rotation.T, rotation / scale, fit, len(first))
 
 
 def procrustes(old: Tensor, new: Tensor, weights: Tensor) -> Tensor:

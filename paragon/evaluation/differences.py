@@ -19,7 +19,14 @@ REFERENCE = "generated"
 ONE_SEED = "one seed of it: what another would change is unknown"
 NO_MEAN = "an objective's metric is no mean over events: users cannot be resampled"
 OfPoints = Callable[[np.ndarray], np.ndarray | float]  # a measure of points [..., W, O]
-COMPARED: dict[str, OfPoints] = {"set_hv": control.set_hv, "alpha_ndcg": lambda p: p[..., 0, 0]}
+
+
+def _only(points: np.ndarray) -> np.ndarray:
+    """Return the one number of ``points [..., 1, 1]``, as ``with_shares`` gives them: ``[...]``."""
+    return points[..., 0, 0]
+
+
+COMPARED: dict[str, OfPoints] = {"set_hv": control.set_hv, "alpha_ndcg": _only}
 
 
 @dataclass(frozen=True)
@@ -78,9 +85,9 @@ def from_generated(
     return out
 
 
-def shares_from_generated(at_shares: Measured, users: np.ndarray, resamples: int) -> Summary:
-    """Subtract as :func:`from_generated` α-nDCG@10 at the shares that `generated` reaches."""
-    reached = {share: rows for share, rows in at_shares.items() if REFERENCE in rows}
+def shares_from_generated(by_share: Measured, users: np.ndarray, resamples: int) -> Summary:
+    """Compare α-nDCG@10, as :func:`from_generated`, at the shares that `generated` reaches."""
+    reached = {share: rows for share, rows in by_share.items() if REFERENCE in rows}
     return from_generated(reached, users, resamples, "alpha_ndcg")
 
 

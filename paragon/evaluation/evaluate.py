@@ -54,7 +54,7 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
     users = trained.test_set.evaluation.users  # [N]
     curve, measured = measure_rows(trained.test_set, all_rows(trained))
     choices = all_choices(trained, named(HEADLINE))
-    kept, at_shares = with_shares(choices, settings.shares)
+    kept, by_share = with_shares(choices, settings.shares)
     sliders = with_slider(choices)
 
     summary = summarise(curve, objectives)
@@ -65,7 +65,7 @@ def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
             summary[method] |= over_seeds(measures)
 
     differences = from_generated(measured, users, min(settings.resamples, FEW))
-    for method, more in shares_from_generated(at_shares, users, settings.resamples).items():
+    for method, more in shares_from_generated(by_share, users, settings.resamples).items():
         differences[method] = differences.get(method, {}) | more
     return Results(curve, summary, differences)
 
@@ -88,7 +88,7 @@ def evaluate_method(
 
     both = {name: method} | named([REFERENCE, WANTED_OF])
     choices = all_choices(trained, both)
-    kept, at_shares = with_shares(choices, settings.shares)
+    kept, by_share = with_shares(choices, settings.shares)
     if name in kept:
         row |= over_seeds(kept[name] | with_slider(choices).get(name, {}))
     else:
@@ -96,7 +96,7 @@ def evaluate_method(
         unknown = {f"{m}_{100 * s:g}": [none] for m in MEASURES for s in settings.shares}
         row |= over_seeds(unknown)
     users = trained.test_set.evaluation.users  # [N]
-    by_method = shares_from_generated(at_shares, users, settings.resamples)
+    by_method = shares_from_generated(by_share, users, settings.resamples)
     difference = by_method.get(name, {})
     return Results(
         curve=curve,
@@ -121,7 +121,7 @@ def headline(summary: Mapping[str, Mapping]) -> dict[str, dict[str, float]]:
     out = {}
     for method, row in summary.items():
         known = {key: value for key, value in row.items() if value is not None}
-        at_shares = {key: value for key, value in known.items() if re.fullmatch(SHARED, key)}
-        if at_shares:
-            out[method] = at_shares | {key: known[key] for key in CONTROL if key in known}
+        shared = {key: value for key, value in known.items() if re.fullmatch(SHARED, key)}
+        if shared:
+            out[method] = shared | {key: known[key] for key in CONTROL if key in known}
     return out

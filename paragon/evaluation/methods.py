@@ -93,8 +93,8 @@ class Method(NamedTuple):
             return None
         vectors = self.vectors(trained, index, weights)
         if vectors is not None and len(vectors) != len(weights):
-            found = f"{len(vectors)} adapters for {len(weights)} weights"
-            raise ParagonError(f"a method's `vectors` must return adapters [W, P], not {found}")
+            returned = f"{len(vectors)} adapters for {len(weights)} weights"
+            raise ParagonError(f"a method's `vectors` must return adapters [W, P], not {returned}")
         return vectors
 
 
@@ -133,8 +133,9 @@ def _end_to_end(trained: Trained, index: int, weights: Tensor, name: str) -> Ten
 
 def _shuffled(trained: Trained, index: int, weights: Tensor) -> Tensor:
     """Generate for permuted weights."""
-    order = np.random.default_rng([trained.seeds[index], 4]).permutation(len(weights))
-    return trained.generators["generated"][index].generate(weights[torch.from_numpy(order)])
+    rng = np.random.default_rng([trained.seeds[index], 4])  # stream 4: this order
+    order = torch.from_numpy(rng.permutation(len(weights)))
+    return trained.generators["generated"][index].generate(weights[order])
 
 
 def _unchanged(trained: Trained, index: int, weights: Tensor) -> Tensor:
@@ -292,7 +293,7 @@ def _tried(trained: Trained, rerank: Rerank, protocol: str, vector: Tensor) -> T
 
 
 def _reranked_rows(trained: Trained, name: str, method: Method) -> Iterator[Row]:
-    """Yield the rows of a re-ranker: one a seed, or one if it re-ranks the backbone's list."""
+    """Yield a row of a re-ranker for each seed, or one if it re-ranks the backbone's list."""
     assert method.rerank is not None
     test_set = trained.test_set
     weights = trained.weights.numpy()

@@ -35,7 +35,7 @@ from paragon.objectives.table import (
 from paragon.progress import progress
 
 PROTOCOLS = ("sampled", "full")
-MOST_PATTERNS = 1000  # sets of categories: of more, a table of all pairs takes more than it saves
+MOST_PATTERNS = 1000  # sets of categories: of more, a table of all pairs costs more than it saves
 Metrics = dict[str, np.ndarray | float]  # a value for each event [N], or a single number
 Means = dict[str, dict[str, float]]  # by protocol and metric
 
@@ -45,7 +45,8 @@ class Scores:
     """Catalogue scores of all events, in blocks ``[R, n + 1]`` to save memory."""
 
     blocks: Callable[[], Iterable[np.ndarray]]
-    # [N, C], scores of the stored candidates.  With them, the table only ranks: no losses.
+    # [N, C], scores of the stored candidates; None: as in `blocks`. If they are given, scores only
+    # rank items: no losses are computed from them.
     sampled: np.ndarray | None = None
     key: bytes | None = None  # scores with the same key are measured once
 

@@ -246,13 +246,13 @@ def with_shares(
     for name, by_seed in choices.of.items():
         of_method = measures.setdefault(name, {})
         for seed, choice in by_seed.items():
-            found = at_shares(choice, choices.backbone_points[0], labels, readings)
-            for label, (values, by_event) in found.items():
+            measured = at_shares(choice, choices.backbone_points[0], labels, readings)
+            for label, (values, by_event) in measured.items():
                 for measure, value in values.items():
                     of_method.setdefault(f"{measure}_{label}", []).append(value)
                 if by_event is not None:
+                    # As if there were one weight, W = 1, and one objective, O = 1.
                     mean = by_event.mean(keepdims=True)[None]  # [1, 1]
-                    # One number: as if there were one weight and one objective.
                     random = is_random(choices.methods[name])
                     row = ByEvent(np.ones((1, 1)), mean, [by_event[None]], random)
                     rows[label].setdefault(name, {})[seed] = row

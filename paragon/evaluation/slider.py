@@ -1,9 +1,9 @@
-"""A slider that says what it gives: asked minus got, and people who move it.
+"""A slider with labels that say what a list has: how wrong they are, and people who move it.
 
-A method's weights are labels of its own: 0.3 says nothing about a list. Validation users give each
-setting another label, by the same rule for all methods: the share of the backbone's accuracy that
-it keeps, or its place between the backbone's diversity, 0, and the most that the method has, 1.
-What is asked for by such a label, and got by test users, needs no oracle.
+A weight says little about a list: at 0.3, lists of one method differ from those of another. So each
+setting gets a label on validation users, by the same rule for all methods. It is the share of the
+backbone's accuracy that the setting keeps, or its place between the backbone's diversity, 0, and
+the method's largest, 1. To compare a label with the lists of test users, no oracle is needed.
 
 Shapes: N events, S settings, K places after the first.
 """
@@ -42,15 +42,17 @@ class Shown:
 
 
 def places(points: np.ndarray, diversity: float) -> list[int]:
-    """Choose a row of ``points [S, 2]`` for each of K places: the most accurate so diverse.
+    """Choose a row of ``points [S, 2]`` for each of K places.
 
-    Place k asks for the share k / K of the way from ``diversity``, the backbone's, to the largest.
+    Each place asks for a diversity: place k for the share k / K of the way from ``diversity``, the
+    backbone's, to the largest. Take the most accurate setting that reaches it.
     """
     most = points[:, 1].max()
     rows = []
     for place in range(1, PLACES + 1):
         least = min(most, diversity + place / PLACES * (most - diversity))
-        row = most_diverse(points[:, ::-1], least)  # accuracy and diversity change their parts
+        # `most_diverse` maximises column 1, so swap the columns.
+        row = most_diverse(points[:, ::-1], least)
         assert row is not None
         rows.append(row)
     return rows
@@ -59,15 +61,15 @@ def places(points: np.ndarray, diversity: float) -> list[int]:
 def asked_rows(points: np.ndarray, accuracy: float) -> dict[float, int]:
     """Choose a row of ``points [S, 2]`` for each share of the backbone's ``accuracy``.
 
-    A share below that of the most diverse setting is not asked for, but that setting's; for one
-    above all settings, the most accurate answers.
+    A share lower than the most diverse setting keeps is raised to that. If no setting keeps the
+    share, take the most accurate one.
     """
     lowest = points[points[:, 1].argmax(), 0] / accuracy
     rows = {}
     for share in ASKED:
-        asked = max(share, lowest)
-        row = most_diverse(points, asked * accuracy)
-        rows[asked] = int(points[:, 0].argmax()) if row is None else row
+        raised = max(share, lowest)
+        row = most_diverse(points, raised * accuracy)
+        rows[raised] = int(points[:, 0].argmax()) if row is None else row
     return rows
 
 
@@ -120,7 +122,7 @@ def errors(lists: Shown, by_share: Mapping[float, int], by_place: list[int]) -> 
         out["asked_acc"] = Measure(float(np.abs(less).mean()))
         out["less_acc"] = Measure(float(np.mean(less)))
     if most > diversity:
-        inner = enumerate(by_place[:-1], 1)  # the last is got by definition
+        inner = enumerate(by_place[:-1], 1)  # not the last: its error is 0 by definition
         less = [k / PLACES - (means[row][1] - diversity) / (most - diversity) for k, row in inner]
         out["asked_div"] = Measure(float(np.abs(less).mean()))
         out["less_div"] = Measure(float(np.mean(less)))

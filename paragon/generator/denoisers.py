@@ -71,7 +71,7 @@ class Denoiser(nn.Module):
         width = settings.width
         self.embed_step = mlp(64, width, width)
         self.embed_weights = WeightEmbedding(objectives, width)
-        self.embed_token = nn.Linear(size, width)
+        self.embed_token = nn.Linear(size, width)  # of the whole vector; files have this name
         self.blocks = nn.ModuleList(Block(width) for _ in range(settings.blocks))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, size)
@@ -88,10 +88,11 @@ class Denoiser(nn.Module):
 
 
 def token_order(form: AdapterForm) -> Tensor:
-    """Return the position in the vector of each number of the tokens, ``[N, n]``; P means a zero.
+    """Return the position in the vector of each number of the tokens, ``[N, n]``.
 
     Each of h hidden units has a token: its row of W1, its b1, its column of W2, a share of b2.
-    Then every two of M categories have one: their rows of V and their u.
+    Then every two of M categories have one: their rows of V and their u. Tokens are filled up with
+    zeros; their position is P, one beyond the vector.
     """
     d = form.dim
     h = form.width
@@ -137,7 +138,8 @@ class TokenDenoiser(nn.Module):
 
     def tokens(self, vectors: Tensor) -> Tensor:
         """Split vectors ``[B, P]`` into tokens ``[B, N, n]``."""
-        return F.pad(vectors, (0, 1))[:, self.order]
+        with_zero = F.pad(vectors, (0, 1))  # [B, P + 1]
+        return with_zero[:, self.order]
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Join tokens ``[B, N, n]`` to vectors ``[B, P]``, without the added zeros."""

@@ -125,14 +125,16 @@ def ddim(
 ) -> Tensor:
     """Sample by DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
 
+    The study uses the defaults; with the other values, tests compare it with another library.
+
     With alpha the ``alpha_bar`` of one time and alpha' that of the next, less noisy one::
 
         sigma = eta sqrt((1 - alpha') / (1 - alpha)) sqrt(1 - alpha / alpha')
         x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
 
-    ``eta = 0`` is deterministic; ``eta = 1`` with all steps is DDPM (Ho et al. 2020).  ``clip``:
-    lower and upper bounds ``[D]`` of x_0.  ``noise`` and the
-    result are ``[B, D]``.  Raises ``ParagonError`` for ``steps`` out of range.
+    ``eta = 0`` is deterministic; ``eta = 1`` with all steps is DDPM (Ho et al. 2020). ``clip``:
+    lower and upper bounds ``[D]`` of x_0. ``noise`` and the result are ``[B, D]``. Raise
+    ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
         raise ParagonError(f"sampler steps: {steps} is out of range; use 1 to {schedule.steps}")

@@ -25,11 +25,12 @@ class Latent(nn.Module):
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
     Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
-    those that are almost noise small. The basis is not trained: it stays orthonormal.
+    those that are almost noise small. The basis is not trained. It is orthonormal when fitted. Once
+    moved to another recommender, it is not, and the latent space only decodes.
     """
 
     mean: Tensor  # [P]
-    basis: Tensor | None  # [K, P], orthonormal rows
+    basis: Tensor | None  # [K, P]
     scale: Tensor  # []
 
     def __init__(self, mean: Tensor, basis: Tensor | None, scale: float) -> None:
@@ -58,7 +59,7 @@ class Latent(nn.Module):
         return len(self.mean if self.basis is None else self.basis)
 
     def encode(self, vectors: Tensor) -> Tensor:
-        """Map vectors ``[..., P]`` to latents ``[..., K]``."""
+        """Map vectors ``[..., P]`` to latents ``[..., K]``; the basis must be orthonormal."""
         centred = vectors - self.mean  # [..., P]
         return (centred if self.basis is None else centred @ self.basis.T) / self.scale
 
@@ -143,7 +144,7 @@ class Generator:
 
     def noise(self) -> Tensor:
         """Draw the noise ``[1, K]`` that the latents of all weights start from."""
-        rng = np.random.default_rng([self.description["seed"], 3, 0])
+        rng = np.random.default_rng([self.description["seed"], 3, 0])  # stream 3: the common noise
         return standard_normal((1, self.model.latent.size), rng)
 
 
@@ -165,7 +166,7 @@ def generator_of(tensors: dict[str, Tensor], description: dict) -> Generator:
 
 
 def load_generators(folder: Path, name: str, collection: Collection) -> list[Generator]:
-    """Load the generators of a ``name``, one a seed; raise ``ParagonError`` on a mismatch."""
+    """Load the generator ``name`` of each seed; raise ``ParagonError`` on a mismatch."""
     generators = []
     for seed in collection.description["seeds"]:
         expected = {"name": name, "collection": collection.description, "seed": seed}

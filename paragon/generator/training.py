@@ -60,7 +60,7 @@ def task_loss(
 ) -> Tensor:
     """Compute the mean task loss ``[]`` of adapters sampled for weights ``wanted [B, O]``.
 
-    They are sampled in as many steps as in use, each from a noise of its own and without guidance.
+    They are sampled in as many steps as in use, each from independent noise and without guidance.
     The gradient goes through all steps of the sampler (Clark et al., ICLR 2024).
     """
     noise = standard_normal((len(wanted), model.latent.size), rng).to(wanted)  # [B, K]
@@ -69,7 +69,7 @@ def task_loss(
 
 
 def losses_on(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:
-    """Build the losses of adapters on ``rows`` random training events a step."""
+    """Build a function for the losses of adapters on ``rows`` random training events."""
 
     def losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
         drawn = rng.integers(len(train.states), size=rows)
@@ -91,6 +91,31 @@ def untrained(
     return DiffusionModel(latent, collection.form, collection.anchors.shape[1], settings, device)
 
 
+def step_losses(
+    model: DiffusionModel,
+    clean: Tensor,
+    weights: Tensor,
+    floor: Tensor,
+    losses: TaskLosses | None,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Compute the losses of one step, ``[]`` each, by name.
+
+    The diffusion loss uses random rows of latents ``clean [N, K]`` and ``weights [N, O]``, the task
+    loss random weights that are lifted to ``floor [O]``.
+    """
+    settings = model.settings
+    device = clean.device
+    terms: dict[str, Tensor] = {}
+    if settings.batch:
+        rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
+        terms["diffusion_loss"] = diffusion_loss(model, clean[rows], weights[rows], rng)
+    if settings.task_batch and losses is not None:
+        wanted = random_weights(settings.task_batch, floor, rng).to(device)  # [B, O]
+        terms["task_loss"] = task_loss(model, wanted, losses, rng)
+    return terms
+
+
 def train_generator(
     collection: Collection,
     settings: GeneratorSettings,
@@ -103,7 +128,7 @@ def train_generator(
     """Train on the vectors of one seed; choose the guidance on the validation events ``valid``.
 
     ``losses`` are needed if ``settings.task_batch`` is not 0. Each step has its own random numbers,
-    so a training that was stopped goes on from the file ``checkpoint`` with the same result.
+    so a training that was stopped resumes from the file ``checkpoint`` with the same result.
     Raise ``ParagonError`` if there is nothing to learn from.
     """
     if not (settings.batch or settings.task_batch):
@@ -114,7 +139,7 @@ def train_generator(
     seed_index = collection.description["seeds"].index(seed)
     vectors, weights = (part.to(device) for part in collection.training_set(seed_index))
     floor = collection.anchors.min(0).values  # [O]
-    description = {
+    made_with: dict = {
         "kind": "generator",
         "name": name,
         "seed": seed,
@@ -128,22 +153,16 @@ def train_generator(
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, fused=True)
     clean = model.latent.encode(vectors)  # [N, K]
     state: dict[str, Part] = {"model": model, "averaged": averaged, "optimizer": optimizer}
-    stored = Checkpoint(checkpoint, description)
+    stored = Checkpoint(checkpoint, made_with)
     record = stored.load(state) or {"step": 0, "curves": []}
 
+    strengths = {"diffusion_loss": 1.0, "task_loss": settings.task_strength}
     for step in progress(range(record["step"], settings.steps), name):
-        rng = np.random.default_rng([seed, 2, step])
+        rng = np.random.default_rng([seed, 2, step])  # stream 2: training
         if settings.dropout:
             torch.manual_seed(int(rng.integers(2**63)))
-        terms: dict[str, Tensor] = {}
-        if settings.batch:
-            rows = torch.from_numpy(rng.integers(len(clean), size=settings.batch)).to(device)
-            terms["diffusion_loss"] = diffusion_loss(model, clean[rows], weights[rows], rng)
-        if settings.task_batch and losses is not None:
-            wanted = random_weights(settings.task_batch, floor, rng).to(device)  # [B, O]
-            terms["task_loss"] = task_loss(model, wanted, losses, rng)
+        terms = step_losses(model, clean, weights, floor, losses, rng)
         record["curves"].append({term: value.item() for term, value in terms.items()})
-        strengths = {"diffusion_loss": 1.0, "task_loss": settings.task_strength}
         loss = torch.stack([strengths[term] * value for term, value in terms.items()]).sum()
         set_rate(optimizer, settings.learning_rate, step / settings.steps)
         take_step(loss, model, optimizer)
@@ -153,11 +172,11 @@ def train_generator(
         if record["step"] % CHECKPOINT_EVERY == 0:
             stored.save(state, record)
 
-    description = {**description, "curves": stretches(record["curves"]), "guidance": 1.0}
+    description = made_with | {"curves": stretches(record["curves"]), "guidance": 1.0}
     by_guidance = guidance_losses(Generator(averaged, description), valid)
+    description["guidance"] = min(by_guidance, key=lambda guidance: by_guidance[guidance])
     tabulated = [[guidance, float(f"{loss:.6g}")] for guidance, loss in by_guidance.items()]
     description["guidance_losses"] = tabulated
-    description["guidance"] = min(by_guidance, key=lambda guidance: by_guidance[guidance])
     return Generator(averaged, description)
 
 
@@ -166,14 +185,14 @@ def guidance_losses(generator: Generator, valid: FrozenTask) -> dict[float, floa
 
     The adapters are generated for random weights, which are no anchors.
     """
-    rng = np.random.default_rng([generator.description["seed"], 6])
+    rng = np.random.default_rng([generator.description["seed"], 6])  # stream 6: these weights
     weights = random_weights(VALIDATION_WEIGHTS, generator.floor, rng)  # [W, O]
-    found: dict[float, float] = {}
+    means: dict[float, float] = {}
     for guidance in generator.settings.guidance:
         vectors = generator.generate(weights, guidance=guidance)  # [W, P]
         by_objective = held_out_losses(valid, vectors, generator.objectives).cpu()  # [W, O]
-        found[guidance] = (by_objective * weights).sum(-1).mean().item()
-    return found
+        means[guidance] = (by_objective * weights).sum(-1).mean().item()
+    return means
 
 
 def set_rate(optimizer: Optimizer, rate: float, done: float) -> None:

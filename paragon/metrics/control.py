@@ -9,7 +9,7 @@ from scipy.stats import pearsonr
 
 from paragon.metrics.checks import Measure, check_array
 
-_STEP = 1e-9  # two weights or values closer than this are equal
+_EQUAL_WITHIN = 1e-9  # weights closer than this are equal, and values, relative to the largest
 
 
 def set_hv(points: np.ndarray) -> float | np.ndarray:
@@ -54,7 +54,7 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
     if len(values) < 2:
         return Measure(None, "a correlation needs two weights, there is one")
     for series in (values, other):
-        if np.ptp(series) <= _STEP * np.abs(series).max():
+        if np.ptp(series) <= _EQUAL_WITHIN * np.abs(series).max():
             return Measure(None, f"constant series: every value is {series[0]:.6g}")
     return Measure(float(pearsonr(values, other).statistic))
 
@@ -64,7 +64,7 @@ def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
     values = check_array("values", values, "W")
     oracle = check_array("oracle", oracle, "W", W=len(values))
     span = np.ptp(oracle)
-    if span <= _STEP * np.abs(oracle).max():
+    if span <= _EQUAL_WITHIN * np.abs(oracle).max():
         return Measure(None, f"the oracle does not move: every value is {oracle[0]:.6g}")
     return Measure(float(np.ptp(values) / span))
 
@@ -78,7 +78,7 @@ def outcome_error(points: np.ndarray, oracle: np.ndarray) -> Measure:
     points = check_array("points", points, "WO")
     oracle = check_array("oracle", oracle, "WO")
     span = np.ptp(oracle, axis=0)  # [O]
-    if (span <= _STEP * np.abs(oracle).max(0)).any():
+    if (span <= _EQUAL_WITHIN * np.abs(oracle).max(0)).any():
         return Measure(None, "the oracle does not move one of the metrics")
     return Measure(float((np.abs(points - oracle) / span).mean()))
 
@@ -103,7 +103,7 @@ def violations(
         close = distance <= distance.min(initial=np.inf) * (1 + 1e-6)
         first, second = first[close], second[close]
     rise = weights[second, objective] - weights[first, objective]
-    moves = np.abs(rise) > _STEP
+    moves = np.abs(rise) > _EQUAL_WITHIN
     if not moves.any():
         return Measure(None, f"no two neighbouring weights among the {len(weights)} given")
     fall = (values[first] - values[second]) * np.sign(rise)
@@ -141,7 +141,7 @@ def regret(
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:
             unit = (constant - oracle)[chosen].mean()
-            if unit <= _STEP * np.abs(oracle[chosen]).max():
+            if unit <= _EQUAL_WITHIN * np.abs(oracle[chosen]).max():
                 reason = f"the constant model is no worse than the oracle (mean excess {unit:.6g})"
         for name, summary in (("mean", np.mean), ("median", np.median), ("max", np.max)):
             value = None if reason else float(summary(excess) / unit)

@@ -9,7 +9,7 @@ import numpy as np
 from paragon.errors import ParagonError
 from paragon.metrics.checks import Measure, check_array, row_blocks
 
-_TIE = 1e-9  # gains closer than this are equal, whatever the order of summation
+_EQUAL_WITHIN = 1e-9  # gains closer than this are equal, whatever the order of summation
 
 
 def target_ranks(
@@ -95,15 +95,15 @@ def alpha_dcg(ranked: np.ndarray, alpha: float = 0.5) -> np.ndarray:
     (1 - α)^r, a position 1 / log2(1 + position). It measures coverage, not relevance to the user.
     Source: Clarke et al., SIGIR 2008, equations 6 and 8 with J(d, i) in {0, 1}.
     """
-    sets = _lists(ranked).astype(np.float64)  # [N, K, M]
-    lost = 1 - _decay(alpha)
+    decay = _decay(alpha)
+    sets = _lists(ranked)  # [N, K, M], bool
     events, positions, kinds = sets.shape
     gains = np.empty((events, positions))
     worth = np.ones((events, kinds))  # of each category at the next position
     for position in range(positions):
         of_item = sets[:, position]  # [N, M]
-        gains[:, position] = np.einsum("nm,nm->n", of_item, worth)
-        worth *= 1 - lost * of_item
+        gains[:, position] = np.einsum("nm,nm->n", of_item.astype(np.float64), worth)
+        worth *= np.where(of_item, decay, 1.0)
     return _discounted(gains)
 
 
@@ -141,7 +141,7 @@ def ideal_alpha_dcg(
         for position in range(min(k, kinds.shape[1])):
             of_pattern = worth @ patterns.T.astype(np.float64)  # [n, G]
             gain = np.where(left, np.take_along_axis(of_pattern, kinds, 1), -1.0)  # [n, C]
-            pick = (gain >= gain.max(axis=1, keepdims=True) - _TIE).argmax(axis=1)
+            pick = (gain >= gain.max(axis=1, keepdims=True) - _EQUAL_WITHIN).argmax(axis=1)
             gains[:, position] = np.maximum(gain[rows, pick], 0.0)
             left[rows, pick] = False
             worth *= np.where(patterns[kinds[rows, pick]], decay, 1.0)
@@ -213,7 +213,7 @@ def calibration_at(ranked: np.ndarray, history: np.ndarray, k: int) -> np.ndarra
     """Divergence of the categories of a list from those of the history; float64 ``[N]``, 0..4.6.
 
     ``ranked [N, K >= k, M]``, bool: categories of the list; each of its first k items shares a
-    weight of one among its categories. ``history [N, M]``: such weights, 0 and more. The value is
+    weight of one among its categories. ``history [N, M]``: such weights, non-negative. The value is
     KL(p || 0.99 q + 0.01 p) of history p and list q, 0 if both are the same, and 0 without history.
     Source: Steck, "Calibrated recommendations", RecSys 2018, equations 2 to 5.
     """

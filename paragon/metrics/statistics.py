@@ -12,7 +12,7 @@ from paragon.metrics.checks import check_array
 CONFIDENCE = 0.95  # of all intervals
 REAL = 0.05  # adjusted p-values below this are called beyond chance
 _BLOCK = 1 << 22  # resampled values held at once
-_SAME = 1e-12  # relative difference of sums in another order, at most
+_EQUAL_WITHIN = 1e-12  # relative; sums in another order differ by less
 Statistic = Callable[[np.ndarray], np.ndarray]  # means [B, S] of B resamples -> numbers [B]
 Pair = tuple[np.ndarray, np.ndarray, Statistic]
 
@@ -43,8 +43,9 @@ def paired_bootstrap(
 
     A pair has the metrics per event of both, ``[N]`` or ``[S, N]``, where S may differ, and a
     statistic of their means such as ``set_hv``; all pairs share the resamples. ``clusters [N]``:
-    the user of each event; whole users are resampled. Limits are percentiles; the two-sided p-value
-    is twice the share of resamples on the far side of 0, with the sample. One user has neither.
+    the user of each event; whole users are resampled. Limits are percentiles. The two-sided p-value
+    is ``2 (far + 1) / (resamples + 1)``, at most 1, where ``far`` is the smaller of two numbers: of
+    resampled differences up to 0, and from 0 on. One user has neither.
     Source: Efron and Tibshirani, 1993, chapters 8 and 13; Davison and Hinkley, 1997, chapter 4.
     """
     check_array("resamples", resamples, "", "integers", low=100)
@@ -68,7 +69,7 @@ def paired_bootstrap(
             of_b = statistic(means[:, length:])  # [B]
             gap = check_array("the difference of the statistic", of_a - of_b, "B", B=len(means))
             # Differences in the last bits come from the order of summation: set them to 0.
-            same = np.abs(gap) <= _SAME * np.maximum(np.abs(of_a), np.abs(of_b))
+            same = np.abs(gap) <= _EQUAL_WITHIN * np.maximum(np.abs(of_a), np.abs(of_b))
             row[:] = np.where(same, 0.0, gap)
         return out
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 TEMPERATURE = 0.1  # of the soft rank, in units of the score
 SOFT_END = 2.0  # how softly a list ends, in ranks
 ALPHA = 0.5  # of alpha-DCG: a category of k items above is worth (1 - ALPHA)^k
-LEAST = -80.0  # exponents below give denormal numbers, which are a hundred times slower
+LEAST = -80.0  # of exponents: below -87, exp gives denormal numbers, a hundred times slower
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
@@ -152,11 +152,12 @@ def _value_and_gradient(
     decay = math.log(1 - ALPHA)
     above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
     rank = 0.5 + above.sum(-1)  # [R, A, C]
-    # `seen` is too large by g / 2: where g is 1, `excess` corrects the worth.
+    # P_ii is 1/2, so `seen` is too large by g / 2. Where g is 1, `excess` corrects the worth; where
+    # g is 0, the worth is 0 as well.
     seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
     worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
     worth = worth.mul_(categories.unsqueeze(1))
-    excess = (1 - ALPHA) ** -0.5  # corrects g / 2: where g is 0, worth is 0 as well
+    excess = (1 - ALPHA) ** -0.5
     gain = excess * worth.sum(-1)  # [R, A, C]
     discount, slope = discounts(rank, end)  # [R, A, C] each
     value = (gain * discount).sum(-1)  # [R, A]

@@ -23,8 +23,8 @@ class Lists(NamedTuple):
     popularity: Tensor  # [..., B, C], log-popularity, 0..1
     recency: Tensor  # [..., B, C], 0..1
     history: Tensor  # [..., B, M], shares of the categories in what the user has met
-    ideal: float  # alpha-DCG of the best list of this length
-    end: int | None = None  # the served list ends here; the items below could enter it
+    ideal: float  # alpha-DCG of the best list of the served length, which is less than C in tuning
+    end: int | None = None  # served length, if items below could enter; None: all C are served
 
 
 def divergence(scores: Tensor, p: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ from torch import Tensor
 from paragon.errors import ParagonError, shown
 
 LOG_OFFSET = 1e-3  # added to a weight before its logarithm, since a weight may be 0
-FAR = 0.01
-HALVINGS = 6  # see `refined`
+# Of `refined`:
+FAR = 0.01  # difference of two accuracies, as a share of the best
+HALVINGS = 6  # of an interval, at most
 
 
 def check_weights(weights: object, names: Sequence[str], normalise: bool = False) -> Tensor:
@@ -31,10 +32,10 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
     try:
         given = isinstance(weights, list | tuple)  # in which a bool would become a number
         if given and any(isinstance(x, bool | np.bool_) for x in np.array(weights, object).flat):
-            raise TypeError("a bool is no kind of number")
+            raise TypeError("a bool is not numeric")
         w = np.asarray(weights)
         if w.dtype.kind not in "fiu":
-            raise TypeError(f"{w.dtype.name} is no kind of number")
+            raise TypeError(f"{w.dtype.name} is not numeric")
     except (TypeError, ValueError, RuntimeError) as error:
         reason = f"is not a table of numbers ({error})"
         raise ParagonError(f"weights: {shown(weights)} {reason}") from error
@@ -53,9 +54,9 @@ def check_weights(weights: object, names: Sequence[str], normalise: bool = False
     }
     for reason, wrong in reasons.items():
         for row in np.flatnonzero(wrong):
-            found = ", ".join(f"{x:g}" for x in w[row])
+            listed = ", ".join(f"{x:g}" for x in w[row])
             where = f"row {row}: " if len(w) > 1 else ""
-            raise ParagonError(f"weights ({found}): {where}{reason.format(total[row])}")
+            raise ParagonError(f"weights ({listed}): {where}{reason.format(total[row])}")
     if normalise:
         # The sum of huge weights is infinite: divide those by their maximum first.
         w = w / np.where(np.isinf(total), w.max(1), 1)[:, None]
@@ -96,11 +97,11 @@ def random_weights(count: int, floor: Tensor, rng: np.random.Generator) -> Tenso
 def refined(
     weights: Sequence[float], measure: Callable[[np.ndarray], np.ndarray], least: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Measure ``weights [W]``, and those between two whose accuracy differs by more than ``FAR``.
+    """Measure ``weights [W]``, and more between two whose accuracy differs by more than ``FAR``.
 
-    ``measure`` returns numbers of weights ``[W, 2]``, accuracy first. ``FAR`` is a share of the
-    best accuracy. An interval is halved up to ``HALVINGS`` times, if not both its ends have less
-    than the share ``least``. Return all weights, in order, with their numbers.
+    ``measure`` returns two numbers of each weight, ``[W, 2]``, accuracy first. Such an interval is
+    halved, up to ``HALVINGS`` times, if at least one end has the share ``least`` of the best
+    accuracy. Return all weights, in order, with their numbers.
     """
     w = np.sort(weights)  # [W]
     points = measure(w)  # [W, 2]

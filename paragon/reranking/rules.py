@@ -106,7 +106,7 @@ def coverage(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarra
 
 
 def volume(patterns: np.ndarray, rows: int) -> Generator[np.ndarray, np.ndarray, None]:
-    """Yield gains of greedy MAP inference in a determinantal point process, 0 and more.
+    """Yield gains of greedy MAP inference in a determinantal point process, non-negative.
 
     The kernel is L = I + S, where S counts shared categories; the gain is the increase of log det
     L, by Algorithm 1 of Chen, Zhang & Zhou (NeurIPS 2018).

@@ -253,8 +253,8 @@ def reranked_scores(
     """Yield scores by weight, the first ``positions`` re-ranked, by protocol as in ``tried``."""
     candidates = candidates_of(sequences, sequences.test)
     by_protocol = []
-    for protocol, found in tried.items():
-        settings = chosen_settings(found, weights)
+    for protocol, of_protocol in tried.items():
+        settings = chosen_settings(of_protocol, weights)
         lists = reranked_lists(rerank, candidates[protocol], test, vectors, settings, positions)
         by_protocol.append(lists)
     for of_weight in zip(*by_protocol, strict=True):
