@@ -40,6 +40,7 @@ GRAPHS = ("lightgcn", "ngcf", "pinsage")  # backbones whose graph is made of his
 MOST_LAYERS = 100  # of a network
 MOST_WIDTH = 1 << 16  # of a layer
 MOST_STEPS = 10_000  # of a diffusion
+MOST_SETTINGS = 5_000  # of re-rankers
 _AGAIN = "run `python -m paragon export` again"
 _TYPES = {
     torch.bool: "BOOL",
@@ -62,6 +63,12 @@ class Stored(NamedTuple):
 
 def _visible(text: str) -> str:
     text.encode()  # ValueError for half a character, which no answer could hold
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():  # a terminal would obey it
+        raise ValueError("a line break or a control character is in it")
     return text
 
 
@@ -98,6 +105,7 @@ class _Backbone(_Known):
     settings: BackboneSettings
     people: bool
     trained: str
+    warning: Annotated[str, AfterValidator(_printable)] | None = None
 
 
 class _Form(Section):
@@ -128,7 +136,7 @@ class _Generator(_Known):
 
 class _Setting(Section):
     source: Annotated[int, Field(ge=0)]
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(ge=1e-6, le=1e6)]  # relevance would be 0 or infinite
     depth: Count
     weight: Share
 
@@ -137,7 +145,7 @@ class _Root(Section):
     format: int
     paragon: str
     parts: dict[str, str]
-    settings: list[_Setting]
+    settings: Annotated[list[_Setting], Field(max_length=MOST_SETTINGS)]
     sha256: str
 
 
@@ -283,7 +291,7 @@ def check_root(stem: Path, description: dict, data: Sequences, objectives: int) 
     expected = {"popularity": Stored("I64", (data.n_items + 1,))}
     if found.keys() & {"weights", "ndcg", "diversity"}:
         balances = max(1, _length(found, "weights"))
-        users = max(1, _length(found, "ndcg", 1))
+        users = max(2, _length(found, "ndcg", 1))  # one has no interval
         expected["weights"] = Stored("F64", (balances, objectives))
         expected["ndcg"] = Stored("F32", (balances, users))
         expected["diversity"] = Stored("F64", (balances,))

@@ -94,7 +94,9 @@ def studies_of(name: str | None = None, root: Path = ROOT) -> list[str]:
     studies = load_params(root / "params.yaml").studies
     pairs = [(s, b) for s in studies.datasets for b in studies.backbones if name in (None, s, b)]
     if not pairs:
-        raise ParagonError(f"params.yaml: no study has {name!r}: `python -m paragon add {name}`")
+        names = ", ".join([*studies.datasets, *studies.backbones])
+        more = f"`python -m paragon add` takes {', '.join(studies.others)} and the other backbones"
+        raise ParagonError(f"params.yaml: no study or backbone {name!r}; it has {names}; {more}")
     return [f"evaluation@{study}-{backbone}" for study, backbone in pairs]
 
 

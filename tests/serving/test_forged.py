@@ -48,6 +48,10 @@ FIELDS = [
     ("paragon", "settings", []),
     ("paragon", "settings", [{"source": 9, "temperature": 1.0, "depth": 9, "weight": 0.5}]),
     ("paragon", "settings", [{"source": 0, "temperature": 0.0, "depth": 9, "weight": 0.5}]),
+    ("paragon", "settings", [{"source": 0, "temperature": 5e-324, "depth": 9, "weight": 0.5}]),
+    ("paragon", "settings", 5001 * [{"source": 0, "temperature": 1, "depth": 9, "weight": 0.5}]),
+    ("backbone", "warning", 5),
+    ("backbone", "warning", "weak\x1b[31m"),
 ]
 CHANGES = {
     "double": lambda tensor: tensor.double() if tensor.dtype != torch.float64 else tensor.float(),
