@@ -19,8 +19,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Studies at a time.  On two cores, two trainings took 14 s together, 17 s one after the other.
-JOBS ?= 1
+# Studies at a time.  Each computes with one thread, so that three keep two cores busy.
+JOBS ?= 3
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/runner.py.

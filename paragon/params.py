@@ -203,10 +203,9 @@ class StudiesSettings(Section):
 
 
 class RunSettings(Section):
-    """Seeds of adapters and generators, CPU threads, and device (``auto``: CUDA if available)."""
+    """Seeds of adapters and generators, and device (``auto``: CUDA if available)."""
 
     seeds: Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
-    threads: Count
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -232,6 +231,10 @@ class Params(Section):
         """
         content = self.generator.model_dump() | self.generators[name]
         return checked(GeneratorSettings, content, f"params.yaml: generators.{name}.")
+
+
+# Sections that change no result: what is run, and what is compared.
+NO_RESULT = {"studies", "verify", "overrides"}
 
 
 class Overrides(Section):

@@ -289,9 +289,7 @@ def trial(
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
     """Run ablations that have no results yet; without KIND, list them."""
-    from paragon.params import load_params
-
-    keep_memory(load_params().run.threads)
+    keep_memory()
     from paragon_study.ablations import ablate, factorial
 
     trials = {

@@ -6,10 +6,11 @@ import os
 import shutil
 from types import SimpleNamespace
 
-# The models of the tests are too small for two threads, which wait for each other by spinning:
-# with every core busy they took fifteen times as long.  Libraries read these when they are loaded.
+# As in the study: one thread.  Libraries read these when they are loaded.
 for library in ("OMP", "MKL", "OPENBLAS"):
     os.environ[f"{library}_NUM_THREADS"] = "1"
+# joblib's number of cores: trainings of a second need no processes, and tests run side by side.
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"
 os.environ.setdefault("PARAGON_QUIET", "1")
 
 import nbformat
@@ -68,17 +69,6 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Take back the number that `open_study` sets, which would last for all later tests.
-
-    After a test as well: fixtures of the next module come before its first test.
-    """
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _little_garbage():
     """Leave what is there so far out of the collection of garbage.
@@ -130,7 +120,7 @@ def write_study(root, seqs, backbone="sasrec", **changes):
     """The folder of a small study of ``seqs``: params.yaml with further changes, and the data."""
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     content["studies"] = {"datasets": {"toy": "toy"}, "backbones": [backbone]}
-    own = {"run": {"threads": 1}, "data": {"negatives": 50}}  # as `seqs` has them
+    own = {"data": {"negatives": 50}}  # as `seqs` has them
     for change in (SMALL, own, changes):
         for section, values in change.items():
             content[section] |= values

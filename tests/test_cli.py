@@ -152,8 +152,8 @@ def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, mon
     full = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))}
     done = python(root, "-m", "paragon", *RUN, **full)
     fails_with(done, str(root))
-    edit(root, "threads: 2", "threads: two")
-    fails_with(python(root, "-m", "paragon", *RUN), "params.yaml", "run.threads", "'two'")
+    edit(root, "k_core: 0", "k_core: two")
+    fails_with(python(root, "-m", "paragon", *RUN), "params.yaml", "data.k_core", "'two'")
     assert not (root / "artifacts").exists()
 
     error = NotebookFailed("notebook 01_data failed with KeyError")

@@ -257,21 +257,10 @@ class TimeAwareBlock(TransformerBlock):
         pick = between.unsqueeze(1).expand(-1, self.heads, -1, -1)  # [B, H, L, L]
         by_interval = q @ self._split(keys["interval"]).mT  # [B, H, L, R]
         logits = (q @ k.mT + by_interval.gather(-1, pick)) / q.shape[-1] ** 0.5  # [B, H, L, L]
-        attention = padded_softmax(logits.masked_fill(later, -torch.inf))  # [B, H, L, L]
+        attention = logits.masked_fill(later, -torch.inf).softmax(-1)  # [B, H, L, L]
         gathered = torch.zeros_like(by_interval).scatter_add(-1, pick, attention)  # [B, H, L, R]
         mixed = attention @ v + gathered @ self._split(values["interval"])  # [B, H, L, d / H]
         return mixed.transpose(1, 2).flatten(2)  # [B, L, d]
-
-
-def padded_softmax(logits: Tensor) -> Tensor:
-    """Compute the softmax of ``logits [..., L]``.
-
-    For the computation, rows are padded to a multiple of 16: otherwise gradients can differ with
-    the number of threads.
-    """
-    length = logits.shape[-1]
-    padded = F.pad(logits, (0, -length % 16), value=-torch.inf)
-    return padded.softmax(-1)[..., :length]
 
 
 def smallest_intervals(sequences: Sequences) -> Tensor:

@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from paragon.errors import ParagonError
-from paragon.params import merge_sections
+from paragon.params import NO_RESULT, merge_sections
 
 Study = tuple[str, ...]  # name and backbone
-# Sections that change no result: what is run, and what is compared.
-NO_RESULT = ("studies", "verify", "overrides")
 KEPT = "not in cache"  # an output that DVC cannot bring back, but that is there unchanged
 
 
@@ -64,27 +62,20 @@ def _runs_again(changes: Iterable) -> bool:
     return False
 
 
-def other_settings(study: Study, before: dict, now: dict) -> list[str]:
-    """List the keys of two params.yaml in which a study differs."""
-    sides = []
-    for content in (before, now):
-        own = content.get("overrides") or {}
-        merged = merge_sections(content, *(own.get(name) or {} for name in study))
-        sides.append(flat({k: v for k, v in merged.items() if k not in NO_RESULT}))
-    return different(*sides)
+def settings_of(study: Study, content: dict) -> dict[str, Any]:
+    """Return what a params.yaml sets for a study, with dots in the keys, without null."""
+    own = content.get("overrides") or {}
+    merged = merge_sections(content, *(own.get(name) or {} for name in study))
+    return _set({k: v for k, v in merged.items() if k not in NO_RESULT})
 
 
-def made_with_others(study: Study, lock: dict, params: dict) -> list[str]:
-    """List the keys of params.yaml that were others when the stages of a study ran."""
-    stages = lock.get("stages") or {}
-    keys = []
-    for name, stage in stages.items():
-        if name.partition("@")[2] not in (study[0], "-".join(study)):
-            continue
-        used = (stage.get("params") or {}).get("params.yaml") or {}
-        for key, value in used.items():
-            keys += different(flat({key: value}), flat({key: _at(params, key)}))
-    return list(dict.fromkeys(keys))
+def made_with_others(study: Study, recorded: dict, content: dict) -> list[str]:
+    """List the keys in which settings.json of a study differs from a params.yaml."""
+    return different(_set(recorded), settings_of(study, content))
+
+
+def _set(content: dict) -> dict[str, Any]:
+    return {key: value for key, value in flat(content).items() if value is not None}
 
 
 def flat(content: Any, key: str = "") -> dict[str, Any]:
@@ -98,10 +89,3 @@ def flat(content: Any, key: str = "") -> dict[str, Any]:
 def different(before: dict, now: dict) -> list[str]:
     """List the keys that are in one mapping only, or have another value in the other."""
     return [k for k in before | now if k not in before or k not in now or before[k] != now[k]]
-
-
-def _at(content: Any, key: str) -> Any:
-    """Look up a key with dots."""
-    for part in key.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return content

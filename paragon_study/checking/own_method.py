@@ -12,8 +12,13 @@ from paragon.evaluation.methods import METHODS, Method
 from paragon.storage import require
 from paragon_study.pipeline.study import Study
 from paragon_study.report.compare import MEANS, REGRET
-from paragon_study.report.pages import headline_table
-from paragon_study.report.tables import ByMethod, as_markdown, difference_table, plus_minus
+from paragon_study.report.tables import (
+    ByMethod,
+    as_markdown,
+    difference_table,
+    plus_minus,
+    shares_table,
+)
 from paragon_study.report.trainings import load_results
 
 # What the functions of a Method are called with.
@@ -51,6 +56,16 @@ def measure_beside(study: Study, name: str, method: Method) -> Results:
     files = (study.results / f"{file}.json" for file in ("metrics", "differences"))
     recorded = Results(curve, *map(load_results, files))
     return evaluate_method(study.load_trained(), name, method, recorded, study.params.evaluation)
+
+
+def headline_table(summary: ByMethod, differences: ByMethod) -> pd.DataFrame:
+    """Tabulate shares of accuracy and the slider's error, the most diverse at 95 % first."""
+    table = shares_table(summary, differences).rename_axis("method")
+    errors = [summary[name].get("asked_acc") for name in table.index]
+    table["asked − got"] = [plus_minus(error, None, 2) for error in errors]
+    second_share = table.iloc[:, 2].str.replace("–", "")  # undefined ones come last
+    order = second_share.sort_values(kind="stable").index[::-1]
+    return table.loc[order]
 
 
 def beside_tables(results: Results, name: str, shares: list[float]) -> str:

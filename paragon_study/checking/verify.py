@@ -19,7 +19,7 @@ from paragon_study.checking.current import (
     different,
     flat,
     made_with_others,
-    other_settings,
+    settings_of,
     stale,
 )
 from paragon_study.running.studies import recomputed
@@ -36,7 +36,8 @@ FILES = {
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["study", "backbone", "method", "metric"]
 NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
-PARAMS, LOCK = PurePosixPath("params.yaml"), PurePosixPath("dvc.lock")
+PARAMS = PurePosixPath("params.yaml")
+SETTINGS = "settings.json"  # beside the results of a study: what they were made with
 WORKING_TREE = "the working tree"
 # Of each method: numbers, or null with a note that says why.
 _ByMethod = dict[str, dict[str, FiniteFloat | str | None]]
@@ -114,12 +115,11 @@ def _counts(table: pd.DataFrame) -> str:
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     tolerance = load_params(root / "params.yaml").verify
-    patterns = [str(PARAMS), str(LOCK), *(f"results/**/{name}" for name in FILES)]
+    patterns = [str(PARAMS), *(f"results/**/{name}" for name in FILES)]
     commit, old = read_files(revision, root, patterns)
+    _, recorded = read_files(revision, root, [f"results/**/{SETTINGS}"])
     _, new = read_files(None, root, patterns)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
-    lock = _settings(old.pop(LOCK, b""), LOCK)
-    new.pop(LOCK, None)
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
     if not new:
@@ -133,7 +133,10 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     committed = [_study_of(path) for path in old if path.name == "metrics.json"]
     otherwise = {}
     for study in committed:
-        keys = [*made_with_others(study, lock, before), *other_settings(study, before, now)]
+        keys = different(settings_of(study, before), settings_of(study, now))
+        path = PurePosixPath("results", *study, SETTINGS)
+        if path in recorded:  # not of an older version
+            keys += made_with_others(study, _settings(recorded[path], path), before)
         otherwise[study] = list(dict.fromkeys(keys))
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(
@@ -147,7 +150,7 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
 
 
 def _settings(content: bytes, path: PurePosixPath) -> dict:
-    """Parse params.yaml or dvc.lock, both as DVC does."""
+    """Parse params.yaml, or settings as JSON, which is YAML, too."""
     try:
         return YAML(typ="safe").load(content) or {}
     except (YAMLError, ValueError) as error:

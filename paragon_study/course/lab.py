@@ -12,7 +12,7 @@ import nbformat
 from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params, read_settings
 from paragon.storage import MARK
-from paragon_study.pipeline.determinism import choose_kernels, keep_memory, stage_variables
+from paragon_study.pipeline.determinism import STAGE, choose_kernels, keep_memory
 from paragon_study.running.runner import run_notebook
 from paragon_study.running.studies import with_comments
 
@@ -53,7 +53,7 @@ def begin(root: Path = ROOT) -> "Markdown":
     from IPython.display import Markdown
 
     choose_kernels()
-    keep_memory(load_params(root / "params.yaml").run.threads)
+    keep_memory()
     return Markdown(banner(root))
 
 
@@ -156,8 +156,7 @@ def check_user(options: Sequence[str]) -> None:
 
 def open_lab(lab: Path, options: Sequence[str]) -> None:
     """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
-    threads = load_params(lab / "params.yaml").run.threads
-    own = stage_variables(threads) | {"PARAGON_ROOT": str(lab)}
+    own = STAGE | {"PARAGON_ROOT": str(lab)}
     # With this Python, whose programs may not be on the PATH.
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}", *options]
     os.execve(sys.executable, command, os.environ | own)

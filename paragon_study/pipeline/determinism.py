@@ -25,8 +25,11 @@ KERNELS = {
 # training step costs a tenth to half of the time.
 _KEPT = 1 << 30
 MEMORY = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(_KEPT))
-# A thread that waits by spinning takes the core from whatever else runs: half the speed.
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_THREAD_TIMEOUT": "4"}
+# Two threads sum in another order than one, and in a third order where there is only one core.  One
+# thread sums in the same order everywhere; the cores are used by several processes.
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# For the kernel of a stage.  The order of a set depends on the seed of hashes.
+STAGE = dict.fromkeys(THREADS, "1") | {"PYTHONHASHSEED": "0", **MEMORY}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
@@ -36,19 +39,13 @@ def choose_kernels() -> None:
         os.environ.update(KERNELS)
 
 
-def keep_memory(threads: int) -> None:
+def keep_memory() -> None:
     """Set the variables of a stage, and keep freed memory; call it before libraries load."""
-    os.environ.update(stage_variables(threads))
+    os.environ.update(STAGE)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _KEPT)
         mallopt(_M_MMAP_THRESHOLD, _KEPT)
-
-
-def stage_variables(threads: int) -> dict[str, str]:
-    """Return the variables of a kernel for a stage; threads change sums, hash seeds order sets."""
-    libraries = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return dict.fromkeys(libraries, str(threads)) | WAITING | {"PYTHONHASHSEED": "0", **MEMORY}
 
 
 def begin_worker(parent: int) -> None:

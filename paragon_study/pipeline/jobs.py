@@ -1,6 +1,6 @@
 """Run the trainings of a study in parallel, and store their results.
 
-The models are too small for two threads: each trains in a process of one, with the same result.
+Each trains in a process of its own with one thread: the number of processes changes no result.
 """
 
 import os
@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
@@ -35,11 +35,12 @@ def run_in_processes(
     function: Callable[..., T], study: Study, jobs: Sequence[tuple], name: str
 ) -> list[T]:
     """Return ``[function(study, *job) for job in jobs]``, from processes or a cluster."""
-    # Three jobs on two threads: with two at a time the third would leave a core idle.
-    most = 2 * study.params.run.threads - 1 if study.device.type == "cpu" else 1
-    if not jobs or (most == 1 and CLUSTER not in os.environ):
+    # Three jobs on two cores: with two at a time the third would leave a core idle.
+    most = 2 * cpu_count() - 1 if study.device.type == "cpu" else 1
+    count = min(len(jobs), most)
+    if not jobs or (count == 1 and CLUSTER not in os.environ):
         return [function(study, *job) for job in jobs]
-    with _workers(max(2, min(len(jobs), most))):
+    with _workers(count):
         call = delayed(_run_job)
         kernels = {name: os.environ.get(name) for name in KERNELS}
         try:
@@ -68,8 +69,7 @@ def _workers(count: int) -> Iterator[None]:
     """Let joblib use ``count`` processes here, or a cluster."""
     address = os.environ.get(CLUSTER)
     if not address:
-        # One thread in each library, read when it loads.  torch.set_num_threads is not enough:
-        # NumPy's threads would spin while waiting, and small matrix products take 70 ms.
+        # One thread in each library, read when it loads.
         begin = {"initializer": begin_worker, "initargs": (os.getpid(),)}
         with parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **begin):
             yield

@@ -15,12 +15,22 @@ from paragon.data.fetch import load_dataset
 from paragon.data.sequences import Sequences, load_sequences, save_sequences
 from paragon.data.table import Dataset
 from paragon.errors import ParagonError
+from paragon.evaluation.evaluate import Results
 from paragon.evaluation.methods import Trained
 from paragon.evaluation.protocol import held_out
 from paragon.generator.generator import Generator, load_generators
 from paragon.metrics.ranking import ndcg_at, target_ranks
 from paragon.objectives.table import check_objectives, check_served
-from paragon.params import ARTIFACTS, CHECKPOINTS, DATA, RESULTS, Params, Section, load_params
+from paragon.params import (
+    ARTIFACTS,
+    CHECKPOINTS,
+    DATA,
+    NO_RESULT,
+    RESULTS,
+    Params,
+    Section,
+    load_params,
+)
 from paragon.rivals.baselines import beside_baselines
 from paragon.rivals.end_to_end import EndToEnd, load_end_to_end
 from paragon.rivals.retrain import Retrained, load_retrained, retrain_weights
@@ -52,6 +62,12 @@ class Study:
     def results(self) -> Path:
         """The folder of metrics, curves and figures."""
         return RESULTS / self.name / self.backbone
+
+    def write_results(self, results: Results) -> None:
+        """Write the results, and the settings that they were made with: settings.json."""
+        results.write(self.results)
+        settings = self.params.model_dump(mode="json", exclude=NO_RESULT)
+        write_json(self.results / "settings.json", settings)
 
     @property
     def device(self) -> torch.device:
@@ -238,14 +254,14 @@ def open_data(study: str, overrides: dict | None = None) -> StudyData:
 def open_study(
     name: str, backbone: str, overrides: dict | None = None, checked: bool = True
 ) -> Study:
-    """Open a study; set torch's threads and determinism; if ``checked``, check all settings."""
+    """Open a study; make torch deterministic, on one thread; if ``checked``, check all settings."""
     check_name(name, "study")
     check_name(backbone, "backbone")
     params = load_params(overrides=overrides, study=name, backbone=backbone)
     if checked:
         check_all(opened=name)
         check_settings(params, f"params.yaml, study {name} with {backbone}")
-    torch.set_num_threads(params.run.threads)
+    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling new memory costs time and changes no result.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

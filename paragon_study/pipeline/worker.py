@@ -4,10 +4,10 @@ import os
 import sys
 
 from paragon.progress import QUIET
-from paragon_study.pipeline.determinism import choose_kernels, stage_variables
+from paragon_study.pipeline.determinism import STAGE, choose_kernels
 
 if __name__ == "__main__":
     choose_kernels()
-    os.environ |= stage_variables(1) | {QUIET: "1"}
+    os.environ |= STAGE | {QUIET: "1"}
     options = ["--nthreads", "1", "--no-dashboard", *sys.argv[1:]]
     os.execv(sys.executable, [sys.executable, "-m", "distributed.cli.dask_worker", *options])

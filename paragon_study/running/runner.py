@@ -25,7 +25,7 @@ from paragon.errors import NotebookFailed, ParagonError
 from paragon.params import CHECKPOINTS, ROOT, load_params
 from paragon.progress import LINE, QUIET, newest_lines
 from paragon.storage import atomic_path, check_name, write_text
-from paragon_study.pipeline.determinism import choose_kernels, stage_variables
+from paragon_study.pipeline.determinism import STAGE, choose_kernels
 from paragon_study.running.studies import FOLDER, record_time
 
 KERNEL = "python3"
@@ -70,12 +70,12 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
     run = "/".join([*parameters.values(), name])  # several may run side by side
     target = root / FOLDER / f"{run}.ipynb"
     failed = target.with_suffix(".failed.ipynb")
-    threads = load_params(root / "params.yaml", study=study, backbone=backbone).run.threads
+    load_params(root / "params.yaml", study=study, backbone=backbone)  # wrong settings end it here
     checkpoints = root.joinpath("artifacts", *parameters.values(), "checkpoints", name)
     with tempfile.TemporaryDirectory(prefix="paragon-") as scratch:
         copy = Path(scratch) / source.name
         line = Path(scratch) / "progress"
-        variables = stage_variables(threads) | {
+        variables = STAGE | {
             QUIET: "1",
             LINE: str(line),
             CHECKPOINTS: str(checkpoints),

@@ -14,7 +14,7 @@ from paragon.adapters.collection import collect
 from paragon.adapters.frozen import frozen_task
 from paragon.backbones import BACKBONES, build, load_backbone, save_backbone, train_backbone
 from paragon.backbones.base import Backbone, Dropout, check_backbone
-from paragon.backbones.sequential import padded_softmax, smallest_intervals, windows
+from paragon.backbones.sequential import smallest_intervals, windows
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
 from paragon.generator.training import train_generator
@@ -249,22 +249,6 @@ def test_units_come_from_training_events_only(seqs):
         start = seqs.offsets[user]
         gaps = np.diff(seqs.times[start : start + seqs.n_train[user]])
         assert units[user] == (gaps[gaps > 0].min() if (gaps > 0).any() else 1)
-
-
-@pytest.mark.parametrize("length", [10, 50])
-def test_padded_softmax_is_softmax_and_no_number_of_threads_changes_it(length):
-    logits, towards = torch.randn(2, 500, length, generator=torch.Generator().manual_seed(0))
-    logits[0, 1:] = -torch.inf
-
-    def value_and_gradient(softmax, dtype=torch.float32):
-        x = logits.to(dtype).requires_grad_()
-        return (y := softmax(x)).detach(), *torch.autograd.grad(y, x, towards.to(dtype))
-
-    found = value_and_gradient(padded_softmax)
-    expected = value_and_gradient(lambda x: x.softmax(-1), torch.double)
-    torch.set_num_threads(2)  # `_one_thread` takes it back
-    for one, other, exact in zip(found, value_and_gradient(padded_softmax), expected, strict=True):
-        assert torch.equal(one, other) and torch.allclose(one.double(), exact, atol=1e-6)
 
 
 def test_tisasrec_attention_against_the_written_out_formula(seqs, settings):

@@ -100,7 +100,7 @@ def test_the_law_has_a_row_for_each_method_number_and_seed(
     few["anchors"] = [*spread_weights(3, 4).tolist(), [0.2, 0.3, 0.5]]  # the last is drawn
     few["start"] = start_weights(names)
     own = {"adapters": few, "generator": {"steps": 6, "batch": 8}}
-    own["run"] = {"seeds": [0, 1], "threads": 1}
+    own["run"] = {"seeds": [0, 1]}
     toy = {"dataset": "toy", "backbone": "sasrec", "oracles": 2, "anchors": [3, 4]}
     content = yaml.safe_load(PLAN) | {"seeds": [0, 1], "end_to_end": ["conditioned"]}
     content["law"] = {"toy": toy | {"objectives": names}}
@@ -131,7 +131,7 @@ def test_one_factor_is_changed_at_a_time_and_the_oracle_stays(
     backbone, seqs, settings, tmp_path, monkeypatch
 ):
     own = {"generator": {"steps": 6, "batch": 8, "sampler_steps": 3}}
-    own["run"] = {"seeds": [0, 1], "threads": 1}
+    own["run"] = {"seeds": [0, 1]}
     toy = {"toy": {"dataset": "toy", "backbone": "sasrec"}}
     plan = Ablations.load().model_copy(update={"seeds": [0, 1]})
     plan = params.checked(Ablations, plan.model_dump() | {"factorial": toy}, "test")

@@ -12,11 +12,12 @@ from dvc.repo import Repo
 from scipy.stats import ttest_ind
 
 from paragon.evaluation.evaluate import Results
-from paragon.params import ROOT, VerifySettings
+from paragon.params import ROOT, VerifySettings, load_params
 from paragon_study.checking.agreement import disagreements
 from paragon_study.checking.diff import compare_versions, welch
 from paragon_study.checking.own_method import beside_tables
 from paragon_study.checking.verify import NUMBER, compare_numbers, compare_with_commit
+from paragon_study.pipeline.study import Study
 from paragon_study.running.studies import record_time
 from tests.conftest import refused
 from tests.study.conftest import git
@@ -220,24 +221,24 @@ def test_what_changed_since_it_ran_is_stale_and_not_counted(pipeline, monkeypatc
     assert "evaluation" in comparison.stale["ml-100k", "sasrec"]
 
 
-def test_results_that_were_made_with_other_settings_are_not_reproduced(pipeline):
-    root = pipeline
-    text = (root / "params.yaml").read_text()
-    other = text.replace("resamples: 20000", "resamples: 1500")
-    (root / "params.yaml").write_text(other)
-    with Repo(str(root)) as repo:
-        repo.commit(force=True)  # both ran again, and came to the same numbers
-    comparison = compare_with_commit(root=root)
-    assert len(comparison.recomputed) == 2 and not comparison.passed and not comparison.empty
-    assert comparison.made_otherwise["ml-1m", "gru4rec"] == ["evaluation.resamples"]
-    assert "evaluation.resamples" in comparison.summary()
-    git(root, "commit", "-qam", "other settings, the record of the run with it")
+def test_results_that_were_made_with_other_settings_are_not_reproduced(root, monkeypatch):
+    """Of a study that is not computed here, too: its settings lie beside its results."""
+    monkeypatch.setattr("paragon_study.pipeline.study.RESULTS", root / "results")
+    monkeypatch.setattr(Results, "write", lambda self, folder: None)
+    write(root, RESULTS, "ml-1m/gru4rec")
+    for study in (("ml-100k", "sasrec"), ("ml-1m", "gru4rec")):
+        params = load_params(root / "params.yaml", None, *study)
+        Study(*study, params).write_results(Results(pd.DataFrame(), {}, {}))
+    ran(root, RESULTS)
+    committed(root)
     assert compare_with_commit(root=root).passed
-    (root / "params.yaml").write_text(text)
-    git(root, "commit", "-qam", "the settings alone")
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("      dropout: 0.2\n", "      dropout: 0.25\n"))
+    git(root, "commit", "-qam", "the settings of ml-1m alone")
     comparison = compare_with_commit(root=root)
     assert comparison.bad.empty and not comparison.passed and not comparison.empty
-    assert comparison.made_otherwise["ml-100k", "sasrec"] == ["evaluation.resamples"]
+    assert comparison.made_otherwise == {("ml-1m", "gru4rec"): ["backbones.dropout"]}
+    assert "backbones.dropout" in comparison.summary()
 
 
 def test_a_changed_setting_of_a_study_that_was_not_computed_again_is_not_reproduced(root):

@@ -19,7 +19,7 @@ from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
 from paragon_study.course.executed import FOLDER
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
-from paragon_study.pipeline.determinism import stage_variables
+from paragon_study.pipeline.determinism import STAGE
 from tests.conftest import Planned, refused
 
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
@@ -165,7 +165,7 @@ def test_a_kernel_that_anybody_starts_in_the_lab_works_there_with_the_settings_o
     """As by `jupyter nbconvert --execute` or another editor, without a variable of the lab."""
     root, _ = checkout
     made = lab.make_lab(root=root, say=lambda _: None)
-    names = ["OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_"]
+    names = ["OMP_NUM_THREADS", "PYTHONHASHSEED", "MALLOC_TRIM_THRESHOLD_"]
     ours = {"PARAGON_ROOT", *names}
     environment = {k: v for k, v in os.environ.items() if k not in ours}
     environment["PYTHONPATH"] = str(ROOT)
@@ -175,10 +175,9 @@ def test_a_kernel_that_anybody_starts_in_the_lab_works_there_with_the_settings_o
         command = [sys.executable, "-c", code]
         return subprocess.check_output(command, cwd=folder, env=environment, text=True)
 
-    settings = stage_variables(load_params(made / "params.yaml").run.threads)
     *text, last = printed(made / where).splitlines()
     assert "200" in "".join(text)
-    expected = [str(made / "artifacts"), "set()", *(settings[name] for name in names)]
+    expected = [str(made / "artifacts"), "set()", *(STAGE[name] for name in names)]
     assert last.split() == expected
     *text, last = printed(root / "notebooks").splitlines()  # outside: the study, and it says so
     assert str(ROOT) in "".join(text) and last.startswith(str(ROOT / "artifacts"))
@@ -218,7 +217,7 @@ def test_jupyterlab_is_found_without_its_environment_on_the_path(tmp_path, monke
 
     monkeypatch.setattr(os, "execve", execve)
     lab.open_lab(tmp_path, [])
-    own = stage_variables(load_params().run.threads) | {"PARAGON_ROOT": str(tmp_path)}
+    own = STAGE | {"PARAGON_ROOT": str(tmp_path)}
     assert own.items() <= given.items()
     assert called[1:] == ["-m", "jupyterlab", f"--notebook-dir={tmp_path}"]
 

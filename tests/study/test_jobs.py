@@ -20,13 +20,11 @@ from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import jobs
-from paragon_study.pipeline.determinism import stage_variables
+from paragon_study.pipeline.determinism import THREADS
 from paragon_study.pipeline.jobs import run_in_processes, training_task, tune_collection
 from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH, refused, same_parameters
 from tests.study.conftest import hear_signals, is_running, wait_until
-
-THREADS = [name for name in stage_variables(1) if name.endswith("_THREADS")]
 
 
 @pytest.fixture
@@ -65,11 +63,12 @@ def ends_itself(study):
 def test_results_come_in_order_from_other_processes_of_one_thread_each(study, monkeypatch):
     monkeypatch.setenv(THREADS[0], "2")
     monkeypatch.delenv(THREADS[1], raising=False)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     found = run_in_processes(described, study, [(n,) for n in range(2)], "jobs")
     assert [row[:3] for row in found] == [("toy", n, (["1"] * 3, 1)) for n in range(2)]
     assert os.getpid() not in {row[3] for row in found}
     assert [os.environ.get(name) for name in THREADS[:2]] == ["2", None]
-    refused("generators", run_in_processes, ends_itself, study, [()], "generators")
+    refused("generators", run_in_processes, ends_itself, study, [(), ()], "generators")
 
 
 def says(study, line):
@@ -86,16 +85,17 @@ def test_a_process_at_work_says_how_far_it_is(study, tmp_path, monkeypatch):
     """Not only when it is done, which may take minutes; and nothing once it is."""
     line = tmp_path / "progress"
     monkeypatch.setenv(progress.LINE, str(line))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     found = run_in_processes(says, study, [(str(line),)] * 2, "jobs")
     assert all("/10" in said and "steps" in said for said in found)
     assert list(tmp_path.glob("progress-*")) == []
 
 
-def test_one_thread_means_one_process_which_is_this_one(settings):
-    run = settings.run.model_copy(update={"threads": 1})
-    study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
-    found = run_in_processes(described, study, [(n,) for n in range(3)], "jobs")
-    assert {row[3] for row in found} == {os.getpid()}
+def test_one_job_or_one_core_needs_no_other_process(study, monkeypatch):
+    for cores, count in (("1", 3), ("2", 1)):
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", cores)
+        found = run_in_processes(described, study, [(n,) for n in range(count)], "jobs")
+        assert {row[3] for row in found} == {os.getpid()}
 
 
 def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
@@ -131,8 +131,7 @@ def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_trai
     about, asked, task = {"sha256": "abc"}, [], jobs.training_task
     monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
     monkeypatch.setattr(Study, "load_frozen", lambda study: (seqs, backbone, about))
-    run = settings.run.model_copy(update={"threads": 1})
-    study = Study("toy", "sasrec", settings.model_copy(update={"run": run}))
+    study = Study("toy", "sasrec", settings)
     collection = tune_collection(study)
     monkeypatch.setattr(jobs, "training_task", lambda study: asked.append(1) or task(study))
     made = jobs.train_generators(study, ["paragon"])
@@ -175,6 +174,7 @@ def test_a_cluster_makes_the_same_and_does_the_jobs_of_a_killed_worker_again(
     for folder in folders:
         folder.mkdir()
     jobs = [[(str(folder), seed) for seed in range(4)] for folder in folders]
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     run_in_processes(trains, study, jobs[0], "jobs")
     with cluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own:
         monkeypatch.setenv("PARAGON_CLUSTER", own.scheduler_address)
@@ -210,7 +210,8 @@ from paragon.params import load_params
 from paragon_study.pipeline.jobs import run_in_processes
 from paragon_study.pipeline.study import Study
 if __name__ == "__main__":
-    run_in_processes(sleeps, Study("toy", "sasrec", load_params()), [(sys.argv[1], 0)], "jobs")
+    jobs = [(sys.argv[1], number) for number in range(2)]
+    run_in_processes(sleeps, Study("toy", "sasrec", load_params()), jobs, "jobs")
 """
 
 
@@ -227,7 +228,7 @@ def test_no_worker_outlives_the_run_that_started_it(tmp_path, how):
     """It would go on training, and overwrite what a later run made."""
     script = tmp_path / "abandoned.py"
     script.write_text(ABANDONED)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "LOKY_MAX_CPU_COUNT": "2"}
     command = [sys.executable, script, tmp_path]
     run = subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=hear_signals)
     wait_until((tmp_path / "0").exists, seconds=300)  # two processes load the libraries

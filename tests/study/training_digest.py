@@ -5,10 +5,10 @@ A program of its own: the kernels have to be chosen before NumPy and torch are l
 
 import os
 
-from paragon_study.pipeline.determinism import choose_kernels, stage_variables
+from paragon_study.pipeline.determinism import STAGE, choose_kernels
 
 choose_kernels()
-os.environ.update(stage_variables(1))
+os.environ.update(STAGE)
 
 import hashlib
 
@@ -57,10 +57,6 @@ def main():
     trained = {n: train_backbone(n, seqs, settings.backbones, "cpu")[0] for n in BACKBONES}
     for name, model in trained.items():
         show(name, *model.state_dict().values())
-    torch.set_num_threads(2)
-    again = train_backbone("tisasrec", seqs, settings.backbones, "cpu")[0]
-    torch.set_num_threads(1)
-    show("tisasrec_on_two_threads", *again.state_dict().values())
     backbone = trained["sasrec"]
     collection = collect(backbone, seqs, own, settings.run.seeds)
     show("collection", collection.snapshots, collection.validation)
