@@ -16,17 +16,13 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, read_settings
 from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare
+from paragon_study.report.tables import in_form
 from paragon_study.report.trainings import first_trainings
 
 WITH_CLAIMS = ("README.md", "docs/findings.md")
 # The study of each source of claims.
-STUDY_OF = {
-    "studies": "ml-100k",
-    "music": "lastfm",
-    "groceries": "journey",
-    "planted": "planted",
-    "released": "ml-100k-transformer",
-}
+STUDY_OF = {field: study for study, field in compare.FIELDS.items()}
+STUDY_OF |= {"planted": "planted", "released": "ml-100k-transformer"}
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 # What is no sentence: generated tables, code, headings, rows of tables, images, comments.
@@ -92,7 +88,8 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
                 problem = f"claims.yaml has a plain sentence that {page} does not: {sentence}"
                 rows.append((sentence, page, "", problem))
 
-    for folder in _folders_of_claims(root):
+    for metrics in sorted((root / "results").glob("*/*/metrics.json")):
+        folder = metrics.parent
         found = list(disagreements(folder))
         if found:
             words = f"The numbers of {'/'.join(folder.parts[-2:])} agree with each other."
@@ -120,14 +117,7 @@ def again_of(source: str) -> str:
     if name == "times":
         return "make bench"
     study = STUDY_OF.get(name, name)
-    return "make repro" if study == STUDY_OF["studies"] else f"make add NAME={study}"
-
-
-def _folders_of_claims(root: Path) -> list[Path]:
-    """List the studies that claims and their pages are about."""
-    folders = sorted(path.parent for path in (root / "results").glob("*/*/metrics.json"))
-    wanted = STUDY_OF.values()
-    return [f for f in folders if f.parent.name in wanted]
+    return "make repro" if study == STUDY_OF["films"] else f"make add NAME={study}"
 
 
 def one_line(text: str) -> str:
@@ -138,9 +128,8 @@ def one_line(text: str) -> str:
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
     """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
 
-    Forms: ``mean``, ``min``, ``max``, ``span`` (smallest to largest) and ``percent`` (the same in
-    per cent) with digits; numbers of ``studies``, and of those ``ahead`` of `generated`, or
-    ``behind`` it, beyond chance.
+    Forms: those of `in_form`; the number of ``studies``, and of those that are ``ahead`` of
+    `generated`, or ``behind`` it, beyond chance.
     """
     name, _, study = source.partition("/")
     table = sources[name]
@@ -152,21 +141,14 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
         table = table[table["method"] == method]
     if table.empty:
         raise ParagonError(f"claims.yaml: {source} has no {measure} of {method}")
-    kind, _, digits = form.partition(" ")
     values = table["value"]
-    if kind in ("ahead", "behind"):
-        on_this_side = values > 0 if kind == "ahead" else values < 0
+    if form in ("ahead", "behind"):
+        on_this_side = values > 0 if form == "ahead" else values < 0
         real = table["beyond_chance"].eq(True)
         return str((on_this_side & real).sum())
-    if kind == "studies":
+    if form == "studies":
         return str(len(table.drop_duplicates(["dataset", "backbone"])))
-    if kind in ("span", "percent"):
-        scale = 100 if kind == "percent" else 1
-        smallest = f"{scale * values.min():z{digits}}"
-        largest = f"{scale * values.max():z{digits}}"
-        text = smallest if smallest == largest else f"{smallest} to {largest}"
-        return f"{text} %" if kind == "percent" else text
-    return f"{values.agg(kind):z{digits}}"
+    return in_form(values, form)
 
 
 def load_sources(root: Path) -> Sources:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +14,7 @@ from paragon.metrics.statistics import is_real
 from paragon.rivals.baselines import MARGIN
 from paragon.storage import write_text
 from paragon_study.report.style import look
-from paragon_study.report.tables import as_markdown, plus_minus, share_cell
+from paragon_study.report.tables import as_markdown, in_form, plus_minus, share_cell
 from paragon_study.report.trainings import (
     first_trainings,
     joined_differences,
@@ -38,13 +38,30 @@ NOT_LISTED = [
     "cmr",
     "linear_subspace",
 ]
-# Columns of the table of studies.
+# Tables of control: measures, with title and digits.
 CONTROL = {
-    "r_acc_full": "r acc",
-    "r_div_full": "r div",
-    "asked_acc": "asked − got, accuracy",
-    "asked_div": "asked − got, diversity",
+    REGRET: ("Regret, %", 1),
+    "asked_acc": ("Asked − got, accuracy", 3),
+    "asked_div": ("Asked − got, diversity", 3),
+    "moves": ("Moves", 2),
+    "r_acc_full": ("r acc", 3),
+    "r_div_full": ("r div", 3),
 }
+# Their rows.
+IN_CONTROL = [
+    "tuned",
+    "tuned_alone",
+    "paragon",
+    "paragon_no_cfg",
+    "paragon_transformer",
+    "generated",
+    "hypernetwork",
+    "nearest",
+    "interpolation_log",
+    "soup",
+    "category_bias",
+    "xquad",
+]
 # Columns of the table of methods, with digits.
 MEANS = {
     HV_OF_TUNED: ("of tuned", 2),
@@ -77,7 +94,6 @@ PASSES = {
     "with a second pass": ("reranked",),
 }  # kinds of methods
 FIELDS = {"ml-100k": "films", "lastfm": "music", "journey": "groceries"}  # of studies
-CONTROLLED = {"paragon": "Paragon", "generated": "with task loss"}  # columns of the last table
 SUMMARY = """\
 # Results
 
@@ -116,10 +132,13 @@ worse than *generated* beyond chance. Distance and items are under equal weights
 
 {methods}
 
-## Control by generated adapters
+## The recommenders
 
-*Paragon*: the paper's recipe. *With task loss*: the same network, also trained by the task loss
-(ours).
+NDCG@10 of the backbone alone, and of two rules that learn nothing.
+
+{accuracy}
+
+## Control
 
 {control}
 """
@@ -272,7 +291,11 @@ def summary(results: Path) -> str:
         data="\n".join(data_line(dataset) for dataset in datasets),
         shares="\n\n".join(f"### At {share} %\n\n{shares(folders, share)}" for share in SHARES),
         methods=as_markdown(method_means(all_results(not_planted))),
-        control=as_markdown(control(all_results(folders))),
+        accuracy=by_study(folders, ["backbone", *RULES], "best_acc_full", 4),
+        control="\n\n".join(
+            f"### {title}\n\n{by_study(folders, IN_CONTROL, measure, digits)}"
+            for measure, (title, digits) in CONTROL.items()
+        ),
     )
 
 
@@ -320,7 +343,7 @@ def best_by_field(folders: Sequence[Path]) -> str:
     rows = []
     for study, field in FIELDS.items():
         metrics = [joined_metrics(folder) for folder in folders if folder.parent.name == study]
-        for share in SHARES if metrics else ():
+        for share in ("95", "80") if metrics else ():
             means = {}
             for method in IN_SHARES:
                 values = [row.get(method, {}).get(f"alpha_ndcg_{share}") for row in metrics]
@@ -358,22 +381,46 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     return cells.rename(lambda method: look(method).label).rename_axis("method")
 
 
-def control(table: pd.DataFrame) -> pd.DataFrame:
-    """Tabulate by study the backbone's accuracy, and the control by generators, with intervals."""
-    columns = {"NDCG@10 of the backbone": cells_of(table, "backbone", "best_acc_full", 4)}
-    for method, words in CONTROLLED.items():
-        for name, title in CONTROL.items():
-            columns[f"{words}: {title}"] = cells_of(table, method, name, 3)
-        columns[f"{words}: regret %"] = cells_of(table, method, REGRET, 1)
-    return pd.DataFrame(columns).fillna("–").rename_axis("study")
+def by_study(folders: Iterable[Path], methods: Iterable[str], measure: str, digits: int) -> str:
+    """Tabulate a measure, methods by study, ± half of the 95 % interval over trainings or seeds."""
+    columns = {}
+    for folder in folders:
+        metrics = joined_metrics(folder)
+        cells = {}
+        for method in methods:
+            row = metrics.get(method, {})
+            low = row.get(f"{measure}_low")
+            cells[look(method).label] = plus_minus(row.get(measure), low, digits, measure)
+        columns[label_of(folder)] = cells
+    table = pd.DataFrame(columns)
+    return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
 
-def cells_of(table: pd.DataFrame, method: str, measure: str, digits: int) -> pd.Series:
-    """Format a measure of a method, with half of its interval over seeds, by study."""
-    rows = table[table["method"].eq(method) & table["measure"].eq(measure)]
-    cells = [
-        plus_minus(value, low, digits, measure)
-        for value, low in zip(rows["value"], rows["low"], strict=True)
-    ]
-    several = rows["trainings"].map(lambda n: f", {n} trainings" if n > 1 else "")
-    return pd.Series(cells, rows["dataset"] + ", " + rows["backbone"] + several, dtype=str)
+def by_field(
+    folders: Iterable[Path], methods: Iterable[str], columns: Mapping[str, tuple[str, str, str]]
+) -> str:
+    """Tabulate methods by fields of data.
+
+    ``columns``: field, measure and form (see `in_form`) of each heading. "–" where a method has no
+    value with one of the field's backbones. An arrow marks a difference from `generated` that is
+    beyond chance with every backbone of the field.
+    """
+    table = all_results(folders)
+    table["field"] = table["dataset"].map(FIELDS)
+    sizes = table.groupby("field")["backbone"].nunique()
+    cells = pd.DataFrame(index=list(methods), columns=list(columns))
+    for heading, (field, measure, form) in columns.items():
+        of_field = table[table["field"] == field]
+        for method in cells.index:
+            rows = of_field[of_field["method"] == method].set_index("measure")
+            values = rows["value"][rows.index == measure]
+            if len(values) < sizes[field]:
+                continue
+            differences = rows[rows.index == f"{measure}_minus_generated"]
+            arrow = ""
+            if len(differences) and differences["beyond_chance"].eq(True).all():
+                sides = (differences["value"] > 0).unique()
+                arrow = ("↑" if sides[0] else "↓") if len(sides) == 1 else ""
+            cells.loc[method, heading] = in_form(values, form) + arrow
+    cells = cells[cells.notna().any(axis=1)].fillna("–")
+    return as_markdown(cells.rename(lambda method: look(method).label).rename_axis("method"))

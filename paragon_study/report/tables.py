@@ -162,6 +162,21 @@ def plus_minus(mean: float | None, low: float | None, digits: int, name: str = "
     return f"{text} ± {scale * (mean - low):.{digits}f}"
 
 
+def in_form(values: pd.Series, form: str) -> str:
+    """Write numbers as one text, by a form: a kind and the digits of numbers, ``span .2f``.
+
+    Kinds: ``mean``, ``min``, ``max``, ``span`` (from the smallest to the largest) and ``percent``
+    (the same in per cent).
+    """
+    kind, _, digits = form.partition(" ")
+    if kind not in ("span", "percent"):
+        return f"{values.agg(kind):z{digits}}"
+    scale = 100 if kind == "percent" else 1
+    ends = [f"{scale * end:z{digits}}" for end in (values.min(), values.max())]
+    text = " to ".join(dict.fromkeys(ends))
+    return f"{text} %" if kind == "percent" else text
+
+
 def interval_cell(values: pd.Series, digits: int) -> str:
     """Format a mean ± half of its 95 % interval over values; a dash if one is undefined."""
     if values.isna().any() or values.empty:

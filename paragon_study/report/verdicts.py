@@ -62,15 +62,15 @@ class Recorded:
                 means.append(np.mean(values))
         return np.array(means)
 
-    def less(self, method: str, other: str, measure: str) -> tuple[float, bool | None]:
-        """Return how much less of a measure a method has, and whether it is beyond chance.
+    def less(self, method: str, other: str, measure: str) -> bool | None:
+        """Return whether a method has less of a measure than another, beyond chance.
 
         None: there is one training and one seed, which says nothing about chance.
         """
         values = self.values(method, measure)  # [T]
         of_other = self.values(other, measure)[: len(values)]  # [T]
         difference = mean_interval(of_other - values)
-        return difference.mean, None if difference.low is None else difference.low > 0
+        return None if difference.low is None else difference.low > 0
 
 
 class Form(NamedTuple):
@@ -87,7 +87,7 @@ FORMS = {
     "r div": Form(1, ".4f"),
     "set HV": Form(100, ".1f", " %"),
     "regret": Form(100, ".1f", " %"),
-    "less regret by": Form(100, ".0f", " points"),
+    "instead of": Form(100, ".0f", " %"),
 }
 
 
@@ -131,8 +131,11 @@ def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
 
 
 def _has_less_regret(study: Recorded, method: str, than: str) -> Finding | None:
-    difference, agreed = study.less(method, than, "regret_mean")
-    return None if agreed is None else Finding(agreed, {"less regret by": difference})
+    agreed = study.less(method, than, "regret_mean")
+    if agreed is None:
+        return None
+    regrets = [study.values(name, "regret_mean").mean() for name in (method, than)]
+    return Finding(agreed, dict(zip(("regret", "instead of"), regrets, strict=True)))
 
 
 def _guidance_helps(study: Recorded, method: str) -> Finding | None:
@@ -167,17 +170,17 @@ CLAIMS = (
     ),
     PaperClaim(
         "classifier-free guidance helps",
-        "less regret than without guidance, beyond trainings",
+        "less regret than without guidance, by more than trainings vary",
         _guidance_helps,
     ),
     PaperClaim(
         "it is better than a soup of two extreme models",
-        "less regret than the soup, beyond trainings",
+        "less regret than the soup, by more than trainings vary",
         _beats_soup,
     ),
     PaperClaim(
         "it is better than one model for all weights",
-        "less regret than always the middle adapter, beyond trainings",
+        "less regret than always the middle adapter, by more than trainings vary",
         _beats_fixed_weights,
     ),
 )
@@ -211,8 +214,7 @@ def verdicts(folders: Sequence[Path], released: Sequence[Path] = ()) -> pd.DataF
         for method, of_method in by_method.items():
             if of_method:
                 found = [claim.look(study, method) for study in of_method]
-                numbers = numbers_of(found)
-                row[method] = "<br>".join([verdict_on(found), *([numbers] if numbers else [])])
+                row[method] = verdict_on(found)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -1,6 +1,7 @@
 """README.md and docs/findings.md say what the results hold; a false sentence is named."""
 
 import json
+import re
 import shutil
 
 import pandas as pd
@@ -55,8 +56,9 @@ def checked(tmp_path, monkeypatch, sources):
         for name in (*claims.WITH_CLAIMS, "claims.yaml"):
             text = (ROOT / name).read_text(encoding="utf-8")
             if name == page:
-                assert text.count(old) == 1, old
-                text = text.replace(old, new)
+                said = r"\s+".join(map(re.escape, old.split()))  # however its lines are broken
+                text, count = re.subn(said, lambda _: new, text)
+                assert count == 1, old
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text, encoding="utf-8")
         if entries is not None:
@@ -68,22 +70,36 @@ def checked(tmp_path, monkeypatch, sources):
 
 def test_every_sentence_follows_and_a_condition_that_fails_is_named(checked, sources):
     assert checked() == []
-    one = ["studies", "generated", "r_acc_full", "min .2f", "above", 2]
+    one = ["films", "generated", "r_acc_full", "min .2f", "above", 2]
     first = ENTRIES[0] | {"if": [one]}
     line, *_ = checked(entries={"claims": [first, *ENTRIES[1:]], "plain": PLAIN})
     assert "r_acc_full" in line and str(claims.value_of(sources, *one[:4])) in line
-    refused(("r_acc_full", "nobody"), claims.value_of, sources, "studies", "nobody", *one[2:4])
+    refused(("r_acc_full", "nobody"), claims.value_of, sources, "films", "nobody", *one[2:4])
 
 
 FALSE_EDITS = [  # page, what it says, what it would say
-    ("README.md", "**It works.**", "It is not true that: **It works.**"),
+    ("README.md", "**On films it does.**", "It is not true that: **On films it does.**"),
+    ("README.md", "**On films it does.**", "**On films it always does.**"),
+    ("README.md", "**On music less.** There", "**On music more.** There"),
     ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
-    ("README.md", "With three recommenders", "With seven recommenders"),
+    (
+        "README.md",
+        "a plain network trained on the loss",
+        "a plain network trained on half of the loss",
+    ),
     ("README.md", "- **Re-ranking gives", "- **It always wins.**\n- **Re-ranking gives"),
-    ("docs/findings.md", "with films mostly none", "with films never any"),
-    ("docs/findings.md", "re-ranking buys more.", "re-ranking buys far more."),
-    ("docs/findings.md", "The recipe has one advantage.", "The recipe loses 3 % elsewhere."),
-    ("docs/findings.md", "The recipe has one advantage.", "The recipe wins in 17 studies."),
+    ("README.md", "gives more diversity**", "gives far more diversity**"),
+    (
+        "docs/findings.md",
+        "the paper's recipe has a regret of 7",
+        "the paper's recipe has a regret of 6",
+    ),
+    ("docs/findings.md", "With our task loss added it has", "Without our task loss it has"),
+    ("docs/findings.md", "it was mostly none, on music", "it was never any, on music"),
+    ("docs/findings.md", "the share that test users keep is", "the share that people keep is"),
+    ("docs/findings.md", "But people who got what they wanted", "But most people"),
+    ("docs/findings.md", "An adapter needs none.", "An adapter loses 3 % elsewhere."),
+    ("docs/findings.md", "An adapter needs none.", "An adapter wins in 17 studies."),
 ]
 
 

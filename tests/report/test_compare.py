@@ -102,10 +102,11 @@ def test_the_summary_is_written_whole_and_the_same_twice(tmp_path):
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     assert set(first) == {"summary.md", "all.csv"}
     text = first["summary.md"].decode()
-    control = (
-        "0.700 | – | 0.041 | – | 2.0 ± 0.5 | 0.800 | – | – | – | -1.0 ± 1.2"  # regret: per cent
-    )
-    assert f"| toy, sasrec | 0.1000 | {control} |" in text
+    label = {method: look(method).label for method in METRICS}
+    assert f"| {label['backbone']} | 0.1000 |" in text
+    assert f"| {label['paragon']} | 2.0 ± 0.5 |" in text  # regret, in per cent
+    assert f"| {label['generated']} | -1.0 ± 1.2 |" in text
+    assert f"| {label['paragon']} | 0.041 |" in text  # asked minus got
     compare.write_comparison(tmp_path)
     assert first == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
 
@@ -221,22 +222,45 @@ def test_several_trainings_are_one_study_with_limits_over_them(tmp_path):
     ) == {1}
 
 
-def test_the_best_of_a_field_reaches_the_share_with_every_backbone(tmp_path):
-    """By hand: means of .5 and .7; `category_bias` is best once, but not with both backbones."""
+@pytest.fixture
+def music(tmp_path):
+    """Two recommenders of a field; `category_bias` reaches the share with one of them."""
     values = {
-        "sasrec": {
-            "paragon": 0.4,
-            "generated": 0.3,
-            "category_bias": 0.9,
-            "xquad": 0.6,
-            "tuned": 1,
-        },
+        "sasrec": {"paragon": 0.4, "generated": 0.3, "category_bias": 0.9, "xquad": 0.6},
         "gru4rec": {"paragon": 0.6, "generated": 0.6, "category_bias": None, "xquad": 0.8},
     }
     folders = [tmp_path / "lastfm" / backbone for backbone in values]
     for folder in folders:
         folder.mkdir(parents=True)
-        rows = {m: {"alpha_ndcg_90": value} for m, value in values[folder.name].items()}
-        (folder / "metrics.json").write_text(json.dumps(rows))
-    best = [line for line in compare.best_by_field(folders).splitlines() if "90 %" in line]
-    assert best == ["| music | 90 % | Paragon, the paper's recipe 0.50 | xQuAD re-ranking 0.70 |"]
+        rows = {m: {"alpha_ndcg_80": value} for m, value in values[folder.name].items()}
+        (folder / "metrics.json").write_text(json.dumps(rows | {"tuned": {"alpha_ndcg_80": 1}}))
+        gaps = {}
+        for method, gap in (("xquad", 0.2), ("paragon", 0.1 - values[folder.name]["generated"])):
+            ends = dict(zip(ENDS, (gap, gap - 0.01, gap + 0.01, 0.01, 0.01), strict=False))
+            ends |= {"_seeds_low": gap - 0.02, "_seeds_high": gap + 0.02}
+            gaps[method] = {f"alpha_ndcg_80{end}": value for end, value in ends.items()}
+        (folder / "differences.json").write_text(json.dumps(gaps))
+    return folders
+
+
+def test_the_best_of_a_field_reaches_the_share_with_every_backbone(music):
+    """By hand: means of .5 and .7; `category_bias` is best once, but not with both backbones."""
+    best = [line for line in compare.best_by_field(music).splitlines() if "80 %" in line]
+    assert best == ["| music | 80 % | Paragon, the paper's recipe 0.50 | xQuAD re-ranking 0.70 |"]
+
+
+def test_a_field_has_a_mean_or_a_span_of_its_backbones_and_an_arrow_if_they_agree(music):
+    forms = ("mean .2f", "span .1f", "percent .0f")
+    columns = {form: ("music", "alpha_ndcg_80", form) for form in forms}
+    table = compare.by_field(music, ["paragon", "category_bias", "xquad", "mmr"], columns)
+    paragon, xquad = (look(method).label for method in ("paragon", "xquad"))
+    assert table.splitlines()[2:] == [
+        f"| {paragon} | 0.50↓ | 0.4 to 0.6↓ | 40 to 60 %↓ |",
+        f"| {xquad} | 0.70↑ | 0.6 to 0.8↑ | 60 to 80 %↑ |",
+    ]
+    path = music[0] / "differences.json"
+    gaps = json.loads(path.read_text())
+    gaps["xquad"]["alpha_ndcg_80"] *= -1
+    path.write_text(json.dumps(gaps))
+    table = compare.by_field(music, ["xquad"], columns)
+    assert table.splitlines()[2].startswith(f"| {xquad} | 0.70 |")
