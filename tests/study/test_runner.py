@@ -57,7 +57,7 @@ def test_two_runs_in_their_own_environment_give_the_same_bytes(root, capsys, mon
     kinds = ["stream", "display_data", "execute_result", "stream"]
     assert [output.output_type for output in outputs] == kinds
     assert outputs[0].text.count("object object at 0x0") == 3
-    assert outputs[3].text == "ml-toy sasrec {} 1 0 2 2\n"
+    assert outputs[3].text == "ml-toy sasrec {} 1 0 1 1\n"
 
 
 def test_a_notebook_has_the_kernels_of_a_stage_whoever_starts_it(root, monkeypatch):
