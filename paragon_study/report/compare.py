@@ -334,22 +334,22 @@ def shares(folders: Iterable[Path], share: str) -> str:
     return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
 
-def best_by_field(folders: Sequence[Path]) -> str:
-    """Tabulate the most diverse method of each field of data at each share of the accuracy.
+def best_by_field(table: pd.DataFrame) -> str:
+    """Tabulate the most diverse method of each field of data at two shares of the accuracy.
 
     One without a second pass over many items, and one with it: by α-nDCG@10, in the mean over the
-    backbones of a field, among methods that reach the share with all of them.
+    backbones of a field, among methods that reach the share with all of them. ``table``: of
+    `all_results`.
     """
+    recorded = set(table["dataset"])
     rows = []
     for study, field in FIELDS.items():
-        metrics = [joined_metrics(folder) for folder in folders if folder.parent.name == study]
-        for share in ("95", "80") if metrics else ():
+        for share in ("95", "80") if study in recorded else ():
             means = {}
             for method in IN_SHARES:
-                values = [row.get(method, {}).get(f"alpha_ndcg_{share}") for row in metrics]
-                reached = [value for value in values if value is not None]
-                if len(reached) == len(metrics):
-                    means[method] = sum(reached) / len(reached)
+                values = in_field(table, field, method, f"alpha_ndcg_{share}")["value"]
+                if len(values):
+                    means[method] = values.mean()
             row = {"field": field, "share": f"{share} %"}
             for title, kinds in PASSES.items():
                 of_kinds = [name for name in means if METHODS[name].kind in kinds]
@@ -396,27 +396,30 @@ def by_study(folders: Iterable[Path], methods: Iterable[str], measure: str, digi
     return as_markdown(table[table.ne("–").any(axis=1)].rename_axis("method"))
 
 
+def in_field(table: pd.DataFrame, field: str, method: str, measure: str) -> pd.DataFrame:
+    """Return the rows of `all_results` for a field: one for each backbone, or none if one lacks."""
+    of_field = table[table["dataset"].map(FIELDS) == field]
+    rows = of_field[of_field["method"].eq(method) & of_field["measure"].eq(measure)]
+    complete = len(rows) == of_field["backbone"].nunique()
+    return rows if complete else rows.iloc[:0]
+
+
 def by_field(
-    folders: Iterable[Path], methods: Iterable[str], columns: Mapping[str, tuple[str, str, str]]
+    table: pd.DataFrame, methods: Iterable[str], columns: Mapping[str, tuple[str, str, str]]
 ) -> str:
-    """Tabulate methods by fields of data.
+    """Tabulate methods by fields of data, from a ``table`` of `all_results`.
 
     ``columns``: field, measure and form (see `in_form`) of each heading. "–" where a method has no
     value with one of the field's backbones. An arrow marks a difference from `generated` that is
     beyond chance with every backbone of the field.
     """
-    table = all_results(folders)
-    table["field"] = table["dataset"].map(FIELDS)
-    sizes = table.groupby("field")["backbone"].nunique()
     cells = pd.DataFrame(index=list(methods), columns=list(columns))
     for heading, (field, measure, form) in columns.items():
-        of_field = table[table["field"] == field]
         for method in cells.index:
-            rows = of_field[of_field["method"] == method].set_index("measure")
-            values = rows["value"][rows.index == measure]
-            if len(values) < sizes[field]:
+            values = in_field(table, field, method, measure)["value"]
+            if values.empty:
                 continue
-            differences = rows[rows.index == f"{measure}_minus_generated"]
+            differences = in_field(table, field, method, f"{measure}_minus_generated")
             arrow = ""
             if len(differences) and differences["beyond_chance"].eq(True).all():
                 sides = (differences["value"] > 0).unique()

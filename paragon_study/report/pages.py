@@ -88,19 +88,20 @@ def pages(root: Path) -> dict[Path, str]:
     results = root / "results"
     recorded = first_trainings(compare.study_folders(results))
     fields = [folder for folder in recorded if folder.parent.name in compare.FIELDS]
+    of_fields = compare.all_results(fields)
     released = [folder for folder in recorded if folder.parent.name == RELEASED]
     tuning = contrasts.load_table("tuning", root / "ablations/results")
     tuning = tuning.pivot_table("ndcg", "change", "name", sort=False).map("{:.3f}".format)
     blocks = {
         root / "README.md": {
             "claims": as_markdown(short_verdicts(fields).set_index("the paper says"), left=3),
-            "results": compare.by_field(fields, compare.IN_SHARES, IN_README),
+            "results": compare.by_field(of_fields, compare.IN_SHARES, IN_README),
         },
         root / "docs/findings.md": {
             "claims": paper_claims(fields, released),
-            "regret": compare.by_field(fields, IN_FINDINGS, REGRETS),
-            "slider": compare.by_field(fields, IN_FINDINGS, SLIDER),
-            "best": compare.best_by_field(fields),
+            "regret": compare.by_field(of_fields, IN_FINDINGS, REGRETS),
+            "slider": compare.by_field(of_fields, IN_FINDINGS, SLIDER),
+            "best": compare.best_by_field(of_fields),
         },
         root / "ablations/README.md": {
             "factors": factors(contrasts.load_factorial(root / "ablations/results")),

@@ -62,16 +62,6 @@ class Recorded:
                 means.append(np.mean(values))
         return np.array(means)
 
-    def less(self, method: str, other: str, measure: str) -> bool | None:
-        """Return whether a method has less of a measure than another, beyond chance.
-
-        None: there is one training and one seed, which says nothing about chance.
-        """
-        values = self.values(method, measure)  # [T]
-        of_other = self.values(other, measure)[: len(values)]  # [T]
-        difference = mean_interval(of_other - values)
-        return None if difference.low is None else difference.low > 0
-
 
 class Form(NamedTuple):
     """How a number of a finding is written: times ``scale``, with ``digits``, then its ``unit``."""
@@ -131,11 +121,13 @@ def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
 
 
 def _has_less_regret(study: Recorded, method: str, than: str) -> Finding | None:
-    agreed = study.less(method, than, "regret_mean")
-    if agreed is None:
+    """Compare two methods; None with one training and one seed, which say nothing of chance."""
+    regrets = study.values(method, "regret_mean")  # [T]
+    of_other = study.values(than, "regret_mean")
+    difference = mean_interval(of_other[: len(regrets)] - regrets)
+    if difference.low is None:
         return None
-    regrets = [study.values(name, "regret_mean").mean() for name in (method, than)]
-    return Finding(agreed, dict(zip(("regret", "instead of"), regrets, strict=True)))
+    return Finding(difference.low > 0, {"regret": regrets.mean(), "instead of": of_other.mean()})
 
 
 def _guidance_helps(study: Recorded, method: str) -> Finding | None:
