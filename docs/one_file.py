@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 USERS, ITEMS, CATEGORIES, DIM, HIDDEN = 400, 240, 8, 32, 8
-ANCHORS = torch.tensor([0.001, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0])
+ANCHORS = torch.tensor([0.001, 0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.85, 1.0])
 ORACLES = torch.linspace(0, 1, 11)
 START = torch.tensor([0.15])  # all adapters are tuned from one that was tuned for this weight
 
@@ -154,17 +154,17 @@ def untrained():
     return start
 
 
-def tune(task, weights, start, rng, steps=400, snapshots=5):
-    """Tune adapters from ``start [P]`` for weights ``[A]``; return ``[snapshots, A, P]``."""
+def tune(task, weights, start, rng, steps=400, kept_last=2):
+    """Tune adapters from ``start [P]`` for weights ``[A]``; return ``[kept_last, A, P]``."""
     vectors = start.repeat(len(weights), 1).requires_grad_()  # [A, P]
-    optimizer, kept = torch.optim.Adam([vectors], lr=0.01), []
+    optimizer, kept = torch.optim.Adam([vectors], lr=0.005), []
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for number in range(1, steps + 1):
         # An adapter occurs in its loss only, so a sum trains each of them alone.
         step(optimizer, (task.losses(vectors, rng) * pairs(weights)).sum())
         cosine.step()
         if number % (steps // 10) == 0:
-            kept = [*kept, vectors.detach().clone()][-snapshots:]
+            kept = [*kept, vectors.detach().clone()][-kept_last:]
     return torch.stack(kept)
 
 
@@ -271,7 +271,7 @@ def main():
     train = Task(model, *training, categories)
     test = Task(model, *events_of(users, lambda length: [length - 1]), categories)
     common = tune(train, START, untrained(), rng)[-1, 0]  # [P]
-    tuned = tune(train, torch.cat([ANCHORS, ORACLES]), common, rng)  # [5, 10 + 11, P]
+    tuned = tune(train, torch.cat([ANCHORS, ORACLES]), common, rng)  # [2, 10 + 11, P]
     curves = {"tuned": curve(test, tuned[-1, len(ANCHORS) :])}
     noise = torch.randn(1, tuned.shape[-1]).repeat(len(ORACLES), 1)  # one for all weights
     # Name, task, guidance (the study chooses it on validation users) and steps of the sampler.
