@@ -1,9 +1,10 @@
 """The method in one file: from made-up users to adapters generated for any weights.
 
 ``python docs/one_file.py`` prints the curves in a minute or two and draws docs/one_file.png. Each
-part is a short version of a folder of the package; tests/test_one_file.py compares the two.
-Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters of an
-adapter, A adapters, B events of a batch, C items of a list, O = 2 objectives, T steps.
+part is a short version of a folder of the package; tests/test_one_file.py compares what has to be
+equal. Shapes: N events, n items, M categories, d numbers of a state, h hidden units, P parameters
+of an adapter, A adapters, S snapshots, B events of a batch, C items of a list, O = 2 objectives,
+T steps.
 """
 
 import math
@@ -31,7 +32,8 @@ def planted(rng):
     for items in users:
         favourite = rng.integers(CATEGORIES)
         for _ in range(rng.integers(8, 17)):
-            chance = popular * ((category == favourite) == (rng.random() < 0.85))
+            wants_favourite = rng.random() < 0.85
+            chance = popular * ((category == favourite) == wants_favourite)
             chance[items] = 0  # nobody takes an item twice
             items.append(rng.choice(ITEMS, p=chance / chance.sum()))
     return users, F.one_hot(torch.from_numpy(category)).float()  # [n, M]
@@ -137,7 +139,7 @@ class Task:
         scores = self.scores(vectors, rows)  # [A, B, n]
         accuracy = divergence(scores, self.frozen[rows])  # [A, B]
         # What would be served, and more that could be: the best items that the user has not met.
-        best = scores.masked_fill(self.met[rows], -torch.inf).topk(searched).indices  # [A, B, L]
+        best = scores.masked_fill(self.met[rows], -torch.inf).topk(searched).indices  # [A, B, C]
         value = soft_alpha_dcg(scores.gather(-1, best), self.categories[best], served)  # [A, B]
         return torch.stack([accuracy.mean(1), 1 - value.mean(1) / ideal(served)], -1)
 
@@ -155,7 +157,7 @@ def untrained():
 
 
 def tune(task, weights, start, rng, steps=400, kept_last=2):
-    """Tune adapters from ``start [P]`` for weights ``[A]``; return ``[kept_last, A, P]``."""
+    """Tune adapters from ``start [P]`` for weights ``[A]``; return ``[S, A, P]``."""
     vectors = start.repeat(len(weights), 1).requires_grad_()  # [A, P]
     optimizer, kept = torch.optim.Adam([vectors], lr=0.005), []
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

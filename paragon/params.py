@@ -101,7 +101,7 @@ class AdapterSettings(Section):
     objectives: Annotated[list[str], Field(min_length=2), AfterValidator(_distinct), WithAccuracy]
     width: Count
     anchors: Annotated[list[float | list[float]], Field(min_length=2)]  # what the generator learns
-    oracles: Count  # evaluate the multiples of 1/oracles
+    oracles: Count  # steps from 0 to 1: weights that are multiples of 1/oracles are evaluated
     item_side: bool  # adapters also change how much a state likes each category
     served: Annotated[int, Field(ge=2)]  # length of served lists, for diversity and novelty
     searched: Annotated[int, Field(ge=2)]  # in tuning: the list, and items that could enter it
@@ -112,7 +112,7 @@ class AdapterSettings(Section):
     batch: Count
     learning_rate: Rate
     checks: Count
-    snapshots: Count
+    snapshots: Annotated[int, Field(ge=0)]  # checkpoints kept of each tuning, beside its end
 
 
 class GeneratorSettings(Section):
@@ -127,14 +127,14 @@ class GeneratorSettings(Section):
     dropout: Part  # of the transformer only
     diffusion_steps: Count
     steps: Count
-    batch: Annotated[int, Field(ge=0)]  # of the diffusion loss, 0: without it
+    batch: Annotated[int, Field(ge=0)]  # collected vectors of a step, 0: no diffusion loss
     weight_limit: Rate  # of the diffusion loss, where there is little noise
     learning_rate: Rate
     ema: Share
     condition_drop: Share
-    task_batch: Annotated[int, Field(ge=0)]  # of the task loss, 0: without it
-    task_rows: Count
-    task_strength: Annotated[float, Field(ge=0)]
+    task_batch: Annotated[int, Field(ge=0)]  # weights of a step, 0: no task loss
+    task_rows: Count  # training events of a step, for the task loss
+    task_strength: Annotated[float, Field(ge=0)]  # what the task loss is multiplied by
     sampler_steps: Count
     # Of these, the one with the smallest task loss of validation users is taken; 1: no guidance.
     guidance: Annotated[

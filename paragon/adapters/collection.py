@@ -105,7 +105,7 @@ class Collection:
     anchor_vectors: Tensor  # [S, A, P], at the end of tuning
     oracle_vectors: Tensor  # [S, W, P]
     snapshots: Tensor  # [S, A, K, P], the last checkpoints of the anchors before the end
-    validation: Tensor  # [S, A + W, T], the task loss on validation events
+    validation: Tensor  # [S, A + W, T], the task loss on validation events, before replacements
     steps: Tensor  # [T], of the checkpoints
     description: dict
 
@@ -136,8 +136,8 @@ def collect(
 ) -> Collection:
     """Tune adapters for all anchors, oracles and seeds, from one tuned start for each seed.
 
-    An untrained adapter changes nothing. It replaces each tuned one, with its snapshots, that has
-    no smaller task loss on validation events.
+    A tuned adapter whose task loss on validation events is not below that of an untrained one,
+    which changes nothing, is replaced by the untrained one, and so are its snapshots.
     """
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]

@@ -90,13 +90,13 @@ class FrozenTask:
             pairs = self.adapted(hidden.flatten(-3, -2).unsqueeze(-3), vectors)
             return pairs.unflatten(-2, hidden.shape[-3:-1])  # [..., A, B, n + 1, d + M]
 
-        table = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
-        lists = served(table.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
-        scores = table.gather(-1, lists).unsqueeze(-2)  # [..., A, B, 1, L]
+        of_all = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
+        lists = served(of_all.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
+        scores = of_all.gather(-1, lists).unsqueeze(-2)  # [..., A, B, 1, L]
 
         def diverge(reference: str) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
-            return divergence(table[..., 1:], p)  # [..., A, B]
+            return divergence(of_all[..., 1:], p)  # [..., A, B]
 
         return lists, scores, diverge
 
@@ -191,7 +191,7 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     by_group = {name: OBJECTIVES[name] for name in objectives if OBJECTIVES[name].by_group}
     divergences: dict[str, list[Tensor]] = {name: [] for name in by_group}  # [..., A, B] each
     total: Tensor | int = 0
-    # A backbone with a representation of each pair needs d times the memory.
+    # A backbone with a state for each pair of event and item holds d numbers for each: fewer rows.
     scores_per_event = vectors[..., 0].numel() * len(task.items)
     chunk = task.backbone.rows_at_a_time(128, scores_per_event)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
@@ -208,7 +208,10 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
 
 
 def best_of(valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> Callable[[Tensor], Tensor]:
-    """Make a choice among ``vectors [A, P]`` by validation loss, for each of ``weights [W, O]``."""
+    """Return a function that takes the best of ``vectors [A, P]`` for each of ``weights [W, O]``.
+
+    The best has the smallest task loss on validation events.
+    """
     losses = held_out_losses(valid, vectors.to(valid.states.device), names).cpu()  # [A, O]
 
     def best(weights: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ def nearest(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def averaged(method: Coefficients) -> Coefficients:
-    """Make a method average the anchors that have equal weights."""
+    """Make a method average the anchors that coincide: those of the same weights."""
 
     @functools.wraps(method)
     def on_means(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -78,7 +78,8 @@ def ridge(anchors: np.ndarray, weights: np.ndarray, strength: float = 1e-4) -> n
     centred = at_anchors - mean
     gram = centred.T @ centred + strength * np.eye(len(powers))
     slope = np.linalg.solve(gram, centred.T)  # [powers, A]
-    return 1 / len(anchors) + (at_weights - mean) @ slope
+    intercept = 1 / len(anchors)  # at the mean of the terms, the mean of all anchors
+    return intercept + (at_weights - mean) @ slope
 
 
 def in_log_ratios(method: Coefficients) -> Coefficients:
@@ -97,7 +98,8 @@ def in_log_ratios(method: Coefficients) -> Coefficients:
 
 def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Mix the extreme anchors by the weights (rewarded soups, Ramé et al., NeurIPS 2023)."""
-    return weights @ np.eye(len(anchors))[anchors.argmax(0)]
+    extreme = anchors.argmax(0)  # [O], for each objective the anchor with most weight on it
+    return weights @ np.eye(len(anchors))[extreme]
 
 
 def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class Method(NamedTuple):
     vectors: Vectors | None = None
     rerank: Rerank | None = None  # of the backbone's list, or those of the adapters `vectors`
     rows: Callable[[Trained], Iterator[Row]] | None = None  # anything else
-    between: Vectors | None = None  # for weights that are not evaluated, if not as above
+    between: Vectors | None = None  # at the weights of headline and slider, if not as above
     fixed: bool = False  # the same for all weights and seeds
 
     def adapters(self, trained: Trained, index: int, weights: Tensor) -> Tensor | None:

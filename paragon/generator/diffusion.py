@@ -20,7 +20,7 @@ class Schedule(nn.Module):
 
         x_t = a_t x_0 + s_t eps,    a_t = sqrt(alpha_bar_t),   s_t = sqrt(1 - alpha_bar_t)
 
-    x_0 is the clean vector, eps the noise. Given x_t and one of them, the other follows.
+    x_0 is the clean vector, eps the noise. Given x_t, one of x_0 and eps gives the other.
 
     Beta, from 1e-4 to 0.02, is scaled by 1000 / T, so that the last step is pure noise for any T.
     Without this, 8 % of the signal remains at T = 500, and samples are pulled towards the mean.

@@ -24,9 +24,10 @@ class Latent(nn.Module):
 
         vector = mean + scale * z @ basis,      z = (vector - mean) @ basis^T / scale
 
-    Without a basis, a latent is the whole vector, K = P. One common scale for all numbers keeps
-    those that are almost noise small. The basis is not trained. It is orthonormal when fitted. Once
-    moved to another recommender, it is not, and the latent space only decodes.
+    Without a basis, a latent is the whole vector, K = P. With a scale for each number, those that
+    hardly vary would be blown up to the size of the others, so all have one scale. The basis is not
+    trained. It is orthonormal, so `encode` and `decode` undo each other. After a move to another
+    recommender (adapters/rotation.py) it is not, and only `decode` is valid.
     """
 
     mean: Tensor  # [P]
@@ -42,7 +43,7 @@ class Latent(nn.Module):
     @classmethod
     def fit(cls, vectors: Tensor, size: int | None) -> "Latent":
         """Fit to ``vectors [N, P]``, with their first ``size`` principal components or without."""
-        latent = cls(vectors.mean(0), None, 1.0)
+        latent = cls(vectors.mean(0), None, 1.0)  # the scale follows
         if size is not None:
             centred = latent.encode(vectors).double()  # [N, P]
             axes = torch.linalg.svd(centred, full_matrices=False).Vh[:size]  # [K, P]

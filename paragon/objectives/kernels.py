@@ -152,13 +152,13 @@ def _value_and_gradient(
     decay = math.log(1 - ALPHA)
     above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
     rank = 0.5 + above.sum(-1)  # [R, A, C]
-    # P_ii is 1/2, so `seen` is too large by g / 2. Where g is 1, `excess` corrects the worth; where
-    # g is 0, the worth is 0 as well.
+    # P_ii is 1/2, so `seen` is too large by g / 2, and `worth` below is too small. Where g is 1,
+    # `correction` makes up for it; where g is 0, the worth is 0 as well.
     seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
     worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
     worth = worth.mul_(categories.unsqueeze(1))
-    excess = (1 - ALPHA) ** -0.5
-    gain = excess * worth.sum(-1)  # [R, A, C]
+    correction = (1 - ALPHA) ** -0.5
+    gain = correction * worth.sum(-1)  # [R, A, C]
     discount, slope = discounts(rank, end)  # [R, A, C] each
     value = (gain * discount).sum(-1)  # [R, A]
     if not wanted:
@@ -167,7 +167,7 @@ def _value_and_gradient(
     d_rank = gain * slope  # [R, A, C]
     shared = worth.view(rows, tasks * length, -1) @ categories.mT  # [R, A * C, C]
     d_above = shared.view_as(above)  # [R, A, C, C]
-    d_above = d_above.mul_((excess * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
+    d_above = d_above.mul_((correction * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
     spread = torch.addcmul(above, above, above, value=-1)  # P (1 - P) [R, A, C, C]
     d_pair = d_above.mul_(spread)
     gradient = (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE  # [R, A, C]
@@ -191,15 +191,16 @@ class CatalogueSoftmax(_Kernel):
         rows = max(1, CatalogueSoftmax.BLOCK // len(items))
         blocks = (part.split(rows) for part in (states, targets.unsqueeze(1), d_states))
         for state, target, d_state in zip(*blocks, strict=True):  # [R, d], [R, 1], [R, d]
-            p = matmul(state, items.T)  # [R, n], scores first
-            p -= p.gather(1, target)
-            top = p.amax(1, keepdim=True)  # [R, 1]
-            p = p.sub_(top).exp_()
-            each = p.sum(1, keepdim=True)  # [R, 1]
-            total += (top + each.log()).sum()
-            p = p.div_(each).scatter_add_(1, target, -torch.ones_like(each))  # p - onehot
-            d_state.copy_(matmul(p, items))
-            d_items += matmul(p.T, state)
+            gap = matmul(state, items.T)  # [R, n]
+            gap -= gap.gather(1, target)  # to the target's score, so log sum exp(gap) is the loss
+            top = gap.amax(1, keepdim=True)  # [R, 1]
+            p = gap.sub_(top).exp_()  # [R, n], in the same memory
+            denominator = p.sum(1, keepdim=True)  # [R, 1]
+            total += (top + denominator.log()).sum()
+            p = p.div_(denominator)
+            d_scores = p.scatter_add_(1, target, -torch.ones_like(top))  # p - onehot
+            d_state.copy_(matmul(d_scores, items))
+            d_items += matmul(d_scores.T, state)
         ctx.save_for_backward(d_states.div_(len(states)), d_items.div_(len(states)))
         return total / len(states)
 
@@ -221,15 +222,15 @@ class Retrieval(_Kernel):
         ``states [..., A, B, d]``; ``items [n + 1, d]``, row 0 is padding; ``met [..., B, n + 1]``.
         """
         table = items[1:]  # [n, d]
-        hidden = torch.where(met[..., 1:], -torch.inf, 0.0).unsqueeze(-3)  # [..., 1, B, n]
-        tasks = max(1, Retrieval.BLOCK // hidden.numel())  # at a time
+        penalty = torch.where(met[..., 1:], -torch.inf, 0.0).unsqueeze(-3)  # [..., 1, B, n]
+        tasks = max(1, Retrieval.BLOCK // penalty.numel())  # at a time
         wanted = ctx.needs_input_grad[0]
         sums: list[Tensor] = []
         best: list[Tensor] = []
         slopes: list[Tensor] = []
         for part in states.split(tasks, -3):  # [..., a, B, d]
             scores = matmul(part, table.T)  # [..., a, B, n]
-            best.append(best_columns(scores + hidden, length) + 1)
+            best.append(best_columns(scores + penalty, length) + 1)
             top = scores.amax(-1, keepdim=True)  # [..., a, B, 1]
             q = scores.sub_(top).clamp_(min=LEAST).exp_()
             total = q.sum(-1, keepdim=True)  # [..., a, B, 1]
