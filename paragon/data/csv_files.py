@@ -69,12 +69,16 @@ MONTHS = {
 DAYS = "monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun"
 WORDS = MONTHS | {*DAYS.split(), *"t z utc gmt at of on st nd rd th".split()}
 TIME_OF_DAY = re.compile(
-    rf"T?\d{{1,2}}(?::|h)\d\d(?:[:m]\d\d(?:[.,]\d+)?)?[ms]?(?:{AM_PM})?(?:{ZONE})?", re.IGNORECASE
+    rf"T?\d{{1,2}}(?::|h)\d\d(?:[:m]\d\d(?:[.,]\d+)?)?[ms]?(?:{AM_PM})?(?:{ZONE})?"
+    rf"|\d{{1,2}}(?:[:.]\d\d)?(?:{AM_PM}|\s*(?:uhr|o'clock))",
+    re.IGNORECASE,
 )
 # 10.30, 10-30-00, 930, or an hour: times of day only in a column whose name says so.
 TIME_NAME = re.compile(r"time|clock|hour(?!s)|uhr|zeit|heure|hora", re.IGNORECASE)
 DIGITS_OF_DAY = r"(?:[01]?\d|2[0-3])[-.]?[0-5]\d(?:[-.]?[0-5]\d)?(?:\.0+)?"
 HOUR_NAME = re.compile(r"hour(?!s)", re.IGNORECASE)
+# In a column of such a name, any number is a time of day: seconds, or a part of the day.
+DAYTIME_NAME = re.compile(r"time.?of.?day|tod|clock|uhrzeit", re.IGNORECASE)
 HOUR_OF_DAY = r"(?:[01]?\d|2[0-3])(?:\.0+)?"
 MIDNIGHT = re.compile(
     rf"[T\s]+(?:00?:00(?::00(?:[.,]0+)?)?|12:00(?::00)?\s*a\.?m\b\.?)(?:{ZONE})?\Z", re.IGNORECASE
@@ -83,7 +87,9 @@ MIDNIGHT = re.compile(
 MARKS = ("|｜", ";；؛", ">＞", ",，、،")
 # A list or tuple, as JSON, Python or a database write it.
 LIST = re.compile(
-    r"\{.*|\[[\[\s]*['\"{].*|\([\[(\s]*['\"].*['\"][\s,)\]]*\)|(['\"]).*\1\s*,\s*\1.*\1", re.DOTALL
+    r"\{.*|array\(.*|\[[\[\s]*['\"{].*|\([\[(\s]*['\"].*['\"][\s,)\]]*\)"
+    r"|(['\"]).*\1\s*,\s*\1.*\1",
+    re.DOTALL,
 )
 # As HTML writes characters; not all that it knows: in hat&cap;shoes two names are meant.
 ENTITY = re.compile(
@@ -94,7 +100,7 @@ ENTITY = re.compile(
 # What spreadsheets, databases and programs write for a missing value.
 MISSING = {
     *"- () NA <NA> N/A n/a #N/A nan NaN NAN null Null NULL none None NONE".split(),
-    *"#NAME? #REF! #VALUE! #DIV/0! #NUM! #NULL!".split(),
+    *"#NAME? #REF! #VALUE! #DIV/0! #NUM! #NULL! \\N nil undefined".split(),
 }
 SHORTENED = r"[+-]?\d([.,]\d+)?[eE]\+\d+"  # 1.23457E+12
 IN_QUOTES = r"""=?["'“”„‘’«»].*["'“”‘’«»]"""
@@ -247,16 +253,17 @@ class CsvFiles:
         good = [lists.get(row, []) is not None for row in texts.index]
         self._check(items, "categories", good, "no list of names")
 
-        cells = texts[~is_list].str.split("[\r\n]+", regex=True)
+        cells = texts[~is_list].str.split(r"[\r\n]+|<br ?/?>", regex=True)
         lines = cells.explode().map(_in_one_form)  # a cell may have several lines
         mark = next((m for m in MARKS if lines.str.contains(f"[{m}]").any()), MARKS[0])
-        marked = lines.str.contains(f"[{mark}]")
-        parts = lines.str.split(f"[{mark}]", regex=True)
+        whole = lines.isin({name for names in lists.values() if names for name in names})
+        marked = lines.str.contains(f"[{mark}]") & ~whole
+        parts = lines.str.split(f"[{mark}]", regex=True).where(~whole, lines.map(lambda one: [one]))
         split = parts.map(lambda names: [name.strip(" []'\"") for name in names])
         known = {name for names in split[marked] for name in names}
         others = "".join(MARKS[MARKS.index(mark) + 1 :])
         others = f"[{others}]" if others else "$^"  # the latter is found nowhere
-        doubtful = ~marked & ~lines.isin(known) & lines.str.contains(others)
+        doubtful = ~marked & ~whole & ~lines.isin(known) & lines.str.contains(others)
         known |= {*lines[~marked & ~doubtful]}
         many = doubtful.sum() >= marked.sum()
         several = [many or bool(known & {*map(str.strip, re.split(others, n))}) for n in lines]
@@ -385,6 +392,8 @@ def _are_times_of_day(texts: pd.Series) -> bool:
     """Return whether a column has times without dates, such as 10:30, or 930 if it is named so."""
     name = str(texts.name)
     digits = HOUR_NAME.search(name) and texts.str.fullmatch(HOUR_OF_DAY).mean() > 0.9
+    if DAYTIME_NAME.fullmatch(name):
+        digits = digits or texts.str.fullmatch(NUMBER).mean() > 0.9
     if TIME_NAME.search(name):
         digits = digits or texts.str.fullmatch(DIGITS_OF_DAY).mean() > 0.9
     return bool(digits) or texts.str.fullmatch(TIME_OF_DAY).mean() > 0.5

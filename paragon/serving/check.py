@@ -114,14 +114,15 @@ class _Form(Section):
     categories: Annotated[int, Field(ge=0)]
 
 
-class _Lattice(_Known):
+class _Tuning(_Known):
+    objectives: list[str]
     oracles: Count
 
 
 class _Collection(_Known):
     objectives: Annotated[list[str], Field(min_length=2), _Distinct]
     form: _Form
-    settings: _Lattice
+    settings: _Tuning
     backbone: str
 
 
@@ -255,6 +256,7 @@ def check_generator(stem: Path, description: dict, data: Sequences, dim: int) ->
         ("collection.form.categories", form.categories, [0, categories]),
         ("floor: length", len(about.floor), [len(objectives)]),
         ("floor: sum below 1", sum(about.floor) < 1, [True]),
+        ("collection.settings.objectives", about.collection.settings.objectives, [objectives]),
         ("collection.objectives: accuracy", "accuracy" in objectives, [True]),
     ):
         if value not in allowed:

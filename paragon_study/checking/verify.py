@@ -87,7 +87,8 @@ class Comparison:
             parts.append(f"params.yaml DIFFERS from it in {', '.join(self.settings)}")
         for study, keys in self.made_otherwise.items():
             parts.append(
-                f"{', '.join(study)} was made with OTHER SETTINGS there: {', '.join(keys)}"
+                f"{', '.join(filter(None, study))} was made with OTHER SETTINGS there: "
+                f"{', '.join(keys)}"
             )
         here = self._computed_here()
         studies = self.table.loc[self.table["backbone"] != "", KEYS[:2]].drop_duplicates()
@@ -118,6 +119,7 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     patterns = [str(PARAMS), *(f"results/**/{name}" for name in FILES)]
     commit, old = read_files(revision, root, patterns)
     _, recorded = read_files(revision, root, [f"results/**/{SETTINGS}"])
+    _, recorded_now = read_files(None, root, [f"results/**/{SETTINGS}"])
     _, new = read_files(None, root, patterns)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
     if not old:
@@ -136,8 +138,20 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         keys = different(settings_of(study, before), settings_of(study, now))
         path = PurePosixPath("results", *study, SETTINGS)
         if path in recorded:  # not of an older version
-            keys += made_with_others(study, _settings(recorded[path], path), before)
+            made_with = _settings(recorded[path], path)
+            keys += made_with_others(study, made_with, before)
+            if path in recorded_now:
+                keys += different(flat(made_with), flat(_settings(recorded_now[path], path)))
+            else:
+                keys.append(f"{SETTINGS}, which is missing here")
         otherwise[study] = list(dict.fromkeys(keys))
+    for path in sorted(old.keys() & new.keys()):
+        if path.name == "data.json":
+            texts, texts_now = (
+                _texts(path, old[path], revision),
+                _texts(path, new[path], WORKING_TREE),
+            )
+            otherwise[_study_of(path)] = different(texts, texts_now)
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(
         revision=label,
@@ -258,12 +272,23 @@ def _numbers(path: PurePosixPath, content: bytes | None, revision: str) -> pd.Se
     return table.set_index(NUMBER)["value"]
 
 
-def _of_data(path: PurePosixPath, content: bytes, revision: str) -> list[tuple[str, float | None]]:
-    """Return the numbers of data.json, with dots in their names."""
+def _read_data(path: PurePosixPath, content: bytes, revision: str) -> dict:
+    """Return what data.json holds, with dots in the keys."""
     try:
-        values = flat(json.loads(content))
+        return flat(json.loads(content))
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, revision, error) from error
+
+
+def _texts(path: PurePosixPath, content: bytes, revision: str) -> dict[str, str]:
+    """Return the texts of data.json, such as the fingerprint; the same data has several sources."""
+    values = _read_data(path, content, revision)
+    return {key: x for key, x in values.items() if isinstance(x, str) and key != "source"}
+
+
+def _of_data(path: PurePosixPath, content: bytes, revision: str) -> list[tuple[str, float | None]]:
+    """Return the numbers of data.json, with dots in their names."""
+    values = _read_data(path, content, revision)
     numbers = ((k, x) for k, x in values.items() if x is None or isinstance(x, int | float))
     return [(FILES[path.name] + key, value) for key, value in numbers]
 

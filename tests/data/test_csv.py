@@ -196,6 +196,11 @@ def test_a_time_of_day_in_another_column_is_not_lost(tmp_path):
         ("2024-02", "at", "10:30"),
         ("20240213", "Hour", "0"),
         ("1707782400", "at", "10:30"),  # midnight
+        ("2024-02-13", "at", "5 PM"),
+        ("2024-02-13", "at", "10.30 Uhr"),
+        ("2024-02-13", "clock", "0.4375"),
+        ("2024-02-13", "time_of_day", "37800"),
+        ("2024-02-13", "tod", "1030"),
     ],
 )
 def test_a_time_of_day_is_noticed_in_many_forms(tmp_path, date, name, time):
@@ -227,7 +232,7 @@ def test_what_is_no_time_of_day_is_not_taken_for_one(tmp_path, date, name, value
     [
         ("1.23457E+12", "shortened"),
         ('"1,23457E+12"', "shortened"),
-        *[(text, "missing") for text in "#N/A|None|nan|null|NULL|NA|#REF!|-".split("|")],
+        *[(text, "missing") for text in r"#N/A|None|nan|null|NULL|NA|#REF!|-|\N".split("|")],
         ('"""u0"""', "quotes"),
         ("'u0'", "quotes"),
         ('="u0"', "quotes"),
@@ -295,6 +300,8 @@ def test_names_of_categories_in_other_forms(tmp_path, texts, names):
     ("texts", "names"),
     [
         (['["Rock", "Food, Drink"]', "['A|B', \"Children's\"]"], [("Rock", "Food, Drink"), ()]),
+        (['["Food, Drink"]', "Food, Drink", "Toys"], [("Food, Drink",), ("Food, Drink",)]),
+        (["Rock<br>Pop", "Rock"], [("Rock", "Pop"), ("Rock",)]),
         (["[['Home', 'Tea'], ['Tools']]", "'Food, Drink', 'Tea'"], [("Home", "Tea", "Tools"), ()]),
         (["[Rock, Pop]", "[Children's, Drama's]"], [("Rock", "Pop"), ()]),
         (["Shoes, Bags|Women", "Shoes, Bags"], [("Shoes, Bags", "Women"), ("Shoes, Bags",)]),
@@ -314,6 +321,7 @@ def test_categories(tmp_path, texts, names):
     ("texts", "lines"),
     [
         (["Rock, Pop", "Rock, Jazz", "Jazz | Fusion"], "2, 3"),
+        (["array(['Rock', 'Pop'], dtype=object)", "Rock"], "2"),
         (["A | B", "A | C", "B, C"], "4"),
         (["A | B", "A | C", "D\nB, C"], "4"),
         (['[{""name"": ""A""}]', '["A", "B', "{A,B}", '["A", null]'], "2, 3, 4, 5"),

@@ -45,6 +45,7 @@ FIELDS = [
     ("generator", "collection.form.categories", 5),
     ("generator", "collection.objectives", ["accuracy", "none"]),
     ("generator", "collection.objectives", ["novelty", "diversity"]),
+    ("generator", "collection.objectives", ["diversity", "accuracy"]),
     ("paragon", "settings", []),
     ("paragon", "settings", [{"source": 9, "temperature": 1.0, "depth": 9, "weight": 0.5}]),
     ("paragon", "settings", [{"source": 0, "temperature": 0.0, "depth": 9, "weight": 0.5}]),

@@ -254,6 +254,33 @@ def test_a_changed_setting_of_a_study_that_was_not_computed_again_is_not_reprodu
     assert comparison.made_otherwise == {("ml-1m", "gru4rec"): ["adapters.steps"]}
 
 
+def test_an_edited_record_of_settings_or_data_is_not_reproduced(root):
+    """Of a study that was not computed again, too."""
+    folder = root / "results" / "ml-1m"
+    write(root, RESULTS, "ml-1m/gru4rec")
+    settings = folder / "gru4rec" / "settings.json"
+    settings.write_text('{"backbones": {"dim": 64}}')
+    data = folder / "data.json"
+    data.write_text('{"source": "official", "fingerprint": "12", "users": 5}')
+    committed(root)
+
+    def otherwise():
+        comparison = compare_with_commit(root=root)
+        assert not comparison.passed
+        return comparison.made_otherwise
+
+    before = otherwise()["ml-1m", "gru4rec"]  # no such settings are in params.yaml
+    settings.write_text('{"backbones": {"dim": 999}}')
+    assert otherwise()["ml-1m", "gru4rec"][-1] == "backbones.dim" != before[-1]
+    settings.unlink()
+    assert "settings.json" in otherwise()["ml-1m", "gru4rec"][-1]
+    settings.write_text("{nonsense")
+    refused(("ml-1m/gru4rec/settings.json",), compare_with_commit, root=root)
+    settings.unlink()
+    data.write_text('{"source": "a package", "fingerprint": "13", "users": 5}')
+    assert otherwise()["ml-1m", ""] == ["fingerprint"]
+
+
 def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     ran(root, changed(set_hv_sampled=0.6))
     git(root, "commit", "-qam", "better")
