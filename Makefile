@@ -3,6 +3,8 @@
 .PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset claims-quick small demo bench audit fetch strip clean
 
 PYTHON ?= python3
+# Of the command line alone: some systems have a NAME in the environment, that of the computer.
+NAME :=
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # DVC starts `python`, and pip's tools start each other: all from this environment.

@@ -36,7 +36,9 @@ NAMES = {
 }
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
 NO_ID = f"no id, which is {AN_ID}"
-YEARS = f"no time of 1973 to 2099; --unit {', '.join(UNITS)} says what numbers are"
+YEARS = (
+    f"no time of 1973 to 2099, or of another unit; --unit {', '.join(UNITS)} since 1970 says which"
+)
 # 3/4/2024 wherever it stands in the text, 2024/4/3, and the form that both are brought into.
 NUMERIC = re.compile(
     r"(?<![\d:+/.-])(\d{1,2})\s*(?:([./-])|\s)\s*(\d{1,2})\s*(?(2)[./-]|(?<=\s))\s*(\d{4})(?!\d)"

@@ -44,6 +44,7 @@ MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
 FIRST = 94_694_400  # 1973 in seconds: years, days and dates as one number are smaller
 LAST = 4_102_444_800  # 2100 in seconds
+NO_TIME = 2**31 - 1  # what programs write for an unknown time, the largest in 32 bits
 UNITS = ("seconds", "milliseconds", "days")  # since 1970
 
 
@@ -440,6 +441,9 @@ def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
     seconds = in_seconds(times, unit)
     good = seconds < LAST
     if not unit:
+        good &= times != NO_TIME
+        in_milliseconds = times > MILLISECONDS
+        good &= in_milliseconds | (in_milliseconds.mean() < 0.5)  # two units in one column
         for strange in (seconds < FIRST, _are_short_dates(times)):
             good &= ~strange | (strange.mean() <= 0.5)
     return good

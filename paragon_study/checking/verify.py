@@ -36,6 +36,7 @@ FILES = {
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["study", "backbone", "method", "metric"]
 NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
+SIGNIFICANT = 0.05  # a p-value has to stay on its side
 PARAMS = PurePosixPath("params.yaml")
 SETTINGS = "settings.json"  # beside the results of a study: what they were made with
 WORKING_TREE = "the working tree"
@@ -115,7 +116,6 @@ def _counts(table: pd.DataFrame) -> str:
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
-    tolerance = load_params(root / "params.yaml").verify
     patterns = [str(PARAMS), *(f"results/**/{name}" for name in FILES)]
     commit, old = read_files(revision, root, patterns)
     _, recorded = read_files(revision, root, [f"results/**/{SETTINGS}"])
@@ -126,6 +126,10 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
     if not new:
         raise ParagonError(f"no results/**/metrics.json in {root}: run `dvc repro` first")
+    # The tolerances of the commit: nobody passes by raising those of the working tree.
+    tolerance = load_params(root / "params.yaml").verify
+    if "verify" in before:
+        tolerance = VerifySettings(**before["verify"])
     tables = [_compare_file(path, old, new, revision, tolerance) for path in sorted(old | new)]
     table = worst_first(pd.concat(tables, ignore_index=True))
     computed = recomputed(root)
@@ -203,11 +207,13 @@ def compare_numbers(
     allowed = tolerance.absolute + tolerance.relative * old.abs()
     # An undefined measure is a result too: null equals null.
     equal = (old == new) | (old.isna() & new.isna())
+    is_p = both["metric"].str.endswith(("_p", "_p_holm"))
+    crossed = is_p & ((old < SIGNIFICANT) != (new < SIGNIFICANT))
     conditions = [
         both["in"] == "left_only",
         both["in"] == "right_only",
         equal,
-        gap.abs() <= allowed,
+        (gap.abs() <= allowed) & ~crossed,
     ]
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
     table = both[NUMBER].assign(committed=old, now=new, difference=gap, allowed=allowed)

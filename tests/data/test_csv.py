@@ -161,6 +161,15 @@ def test_numbers_that_are_no_seconds_are_refused(tmp_path, text):
     assert "column time" in line and shown(text) in line and line.endswith("line 2")
 
 
+def test_a_time_in_another_unit_or_unknown_is_refused(tmp_path):
+    for texts in (
+        ["1709719200000", "1709719300000", "1709719400"],
+        ["1707800000"] * 2 + ["2147483647"],
+    ):
+        [line] = listed(read_times(tmp_path, texts))
+        assert shown(texts[2]) in line and line.endswith("line 4")
+
+
 def test_a_unit_says_what_numbers_are(tmp_path):
     cases = [("days", "19000.5", 1641643200), ("milliseconds", "63072000500", 63072000)]
     for unit, text, seconds in [*cases, ("seconds", "2019", 2019)]:

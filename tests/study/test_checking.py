@@ -254,6 +254,21 @@ def test_a_changed_setting_of_a_study_that_was_not_computed_again_is_not_reprodu
     assert comparison.made_otherwise == {("ml-1m", "gru4rec"): ["adapters.steps"]}
 
 
+def test_raised_tolerances_and_a_p_value_that_crosses_its_limit_are_not_reproduced(root):
+    params = root / "params.yaml"
+    params.write_text(params.read_text().replace("relative: 0.02", "relative: 1000"))
+    assert "relative: 1000" in params.read_text()
+    ran(root, changed(set_hv_sampled=0.9))
+    assert not compare_with_commit(root=root).passed
+    tolerance = VerifySettings(relative=0.02, absolute=0.005)
+    index = pd.MultiIndex.from_product([["xquad"], ["set_hv_full_p_holm"], [""]], names=NUMBER)
+    found = [
+        compare_numbers(pd.Series([old], index), pd.Series([new], index), tolerance)
+        for old, new in ((0.049, 0.0505), (0.052, 0.0505))
+    ]
+    assert [table["verdict"].item() for table in found] == ["outside", "within tolerance"]
+
+
 def test_an_edited_record_of_settings_or_data_is_not_reproduced(root):
     """Of a study that was not computed again, too."""
     folder = root / "results" / "ml-1m"
