@@ -129,8 +129,8 @@ def one_line(text: str) -> str:
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
     """Format a number from a source, or from one study of it: ``studies/ml-1m/sasrec``.
 
-    Forms: those of `in_form`; the number of ``studies``, and of those that are ``ahead`` of
-    `generated`, or ``behind`` it, beyond chance.
+    Forms: those of `in_form`; the number of ``studies``, of those that are ``ahead`` of
+    `generated`, or ``behind`` it, beyond chance, and of ``trainings`` of each study at least.
     """
     name, _, study = source.partition("/")
     table = sources[name]
@@ -149,6 +149,8 @@ def value_of(sources: Sources, source: str, method: str, measure: str, form: str
         return str((on_this_side & real).sum())
     if form == "studies":
         return str(len(table.drop_duplicates(["dataset", "backbone"])))
+    if form == "trainings":
+        return str(table["trainings"].min())
     return in_form(values, form)
 
 

@@ -23,7 +23,7 @@ RELEASED = "ml-100k-transformer"  # studies with the released architecture
 IN_README = {
     "films": ("films", "alpha_ndcg_80", "mean .2f"),
     "music": ("music", "alpha_ndcg_80", "mean .2f"),
-    "error": ("films", "asked_acc", "mean .2f"),
+    "groceries": ("groceries", "alpha_ndcg_80", "mean .2f"),
 }
 IN_FINDINGS = [
     "tuned_alone",
@@ -38,12 +38,13 @@ IN_FINDINGS = [
 REGRETS = {
     "films": ("films", compare.REGRET, "percent .0f"),
     "music": ("music", compare.REGRET, "percent .0f"),
+    "groceries": ("groceries", compare.REGRET, "percent .0f"),
 }
 SLIDER = {
-    "error, films": ("films", "asked_acc", "span .2f"),
-    "error, music": ("music", "asked_acc", "span .2f"),
-    "moves, films": ("films", "moves", "span .1f"),
-    "moves, music": ("music", "moves", "span .1f"),
+    "error, films": ("films", "asked_acc", "mean .2f"),
+    "error, music": ("music", "asked_acc", "mean .2f"),
+    "error, groceries": ("groceries", "asked_acc", "mean .2f"),
+    "moves, films": ("films", "moves", "mean .1f"),
 }
 
 

@@ -80,7 +80,7 @@ def test_every_sentence_follows_and_a_condition_that_fails_is_named(checked, sou
 FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "**On films it does.**", "It is not true that: **On films it does.**"),
     ("README.md", "**On films it does.**", "**On films it always does.**"),
-    ("README.md", "**On music less.** There", "**On music more.** There"),
+    ("README.md", "**On music and groceries less.**", "**On music and groceries more.**"),
     ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
     (
         "README.md",
@@ -94,7 +94,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
         "the paper's recipe has a regret of 7",
         "the paper's recipe has a regret of 6",
     ),
-    ("docs/findings.md", "With our task loss added it has", "Without our task loss it has"),
+    ("docs/findings.md", "with our task loss added -4", "without our task loss -4"),
     ("docs/findings.md", "Nowhere did it help test users", "Everywhere it helped test users"),
     ("docs/findings.md", "but the nearest tuned adapter is closer", "and it is the closest"),
     ("docs/findings.md", "So the table cannot say what", "So the table says what"),
@@ -110,7 +110,8 @@ FALSE_EDITS = [  # page, what it says, what it would say
 
 @pytest.mark.parametrize(("page", "old", "new"), FALSE_EDITS)
 def test_a_false_sentence_is_named(checked, page, old, new):
-    assert any(problem.startswith((page, "claims.yaml")) for problem in checked(page, old, new))
+    found = {*checked(page, old, new)} - {*checked()}
+    assert any(problem.startswith((page, "claims.yaml")) for problem in found)
 
 
 def test_each_claim_names_file_key_and_command():
