@@ -427,23 +427,29 @@ def in_seconds(times: np.ndarray, unit: str = "") -> np.ndarray:
     """
     if unit == "days":
         return times * 86_400.0
-    if unit == "milliseconds" or (not unit and (times > MILLISECONDS).mean() >= 0.5):
+    if unit == "milliseconds" or (not unit and _are_milliseconds(times)):
         return times / 1000.0
     return times
+
+
+def _are_milliseconds(times: np.ndarray) -> bool:
+    """Return whether at least half of the times are too large for seconds."""
+    return bool((times > MILLISECONDS).mean() >= 0.5)
 
 
 def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
     """Mark times that can be those of events: bool ``[rows]``.
 
-    None may be after 2099.  Without a ``unit``, at most half of them may be before 1973 or look
-    like dates: such numbers are years, days since 1900 or the like.
+    None may be after 2099.  Without a ``unit``, all have one unit, none is ``NO_TIME``, and at most
+    half of them may be before 1973 or look like dates: such numbers are years, days since 1900 or
+    the like.
     """
     seconds = in_seconds(times, unit)
     good = seconds < LAST
     if not unit:
         good &= times != NO_TIME
-        in_milliseconds = times > MILLISECONDS
-        good &= in_milliseconds | (in_milliseconds.mean() < 0.5)  # two units in one column
+        if _are_milliseconds(times):
+            good &= times > MILLISECONDS
         for strange in (seconds < FIRST, _are_short_dates(times)):
             good &= ~strange | (strange.mean() <= 0.5)
     return good

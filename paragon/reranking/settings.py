@@ -32,7 +32,7 @@ DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 REFINED_ABOVE = 0.75  # share of the accuracy: of more accurate settings, those between are tried
-# From so many sources on (paragon_study/ablations/budgets.py), nothing between LAMBDAS is tried.
+# With at least so many sources, as in the budgets of the ablations, only LAMBDAS are tried.
 MANY = 5
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 

@@ -116,11 +116,11 @@ def _counts(table: pd.DataFrame) -> str:
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
-    patterns = [str(PARAMS), *(f"results/**/{name}" for name in FILES)]
+    patterns = [str(PARAMS), *(f"results/**/{name}" for name in (*FILES, SETTINGS))]
     commit, old = read_files(revision, root, patterns)
-    _, recorded = read_files(revision, root, [f"results/**/{SETTINGS}"])
-    _, recorded_now = read_files(None, root, [f"results/**/{SETTINGS}"])
     _, new = read_files(None, root, patterns)
+    recorded = _take(old, SETTINGS)
+    recorded_now = _take(new, SETTINGS)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
@@ -136,25 +136,17 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     outdated = {study: "changed: its results" for study, same in computed.items() if not same}
     outdated |= stale([study for study, same in computed.items() if same], root)
     current = [study for study in computed if study not in outdated]
-    committed = [_study_of(path) for path in old if path.name == "metrics.json"]
     otherwise = {}
-    for study in committed:
-        keys = different(settings_of(study, before), settings_of(study, now))
-        path = PurePosixPath("results", *study, SETTINGS)
-        if path in recorded:  # not of an older version
-            made_with = _settings(recorded[path], path)
-            keys += made_with_others(study, made_with, before)
-            if path in recorded_now:
-                keys += different(flat(made_with), flat(_settings(recorded_now[path], path)))
-            else:
-                keys.append(f"{SETTINGS}, which is missing here")
-        otherwise[study] = list(dict.fromkeys(keys))
-    for path in sorted(old.keys() & new.keys()):
-        if path.name == "data.json":
-            texts, texts_now = (
-                _texts(path, old[path], revision),
-                _texts(path, new[path], WORKING_TREE),
-            )
+    for path in sorted(old):
+        if path.name == "metrics.json":
+            study = _study_of(path)
+            settings = path.with_name(SETTINGS)
+            keys = different(settings_of(study, before), settings_of(study, now))
+            keys += _differing_records(settings, recorded, recorded_now, study, before)
+            otherwise[study] = list(dict.fromkeys(keys))
+        elif path.name == "data.json" and path in new:
+            texts = _texts(path, old[path], revision)
+            texts_now = _texts(path, new[path], WORKING_TREE)
             otherwise[_study_of(path)] = different(texts, texts_now)
     label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Comparison(
@@ -165,6 +157,27 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         settings=different(flat(before), flat(now)),
         made_otherwise={study: keys for study, keys in otherwise.items() if keys},
     )
+
+
+def _take(files: Files, name: str) -> Files:
+    """Move the files of this name out of ``files``."""
+    return {path: files.pop(path) for path in [*files] if path.name == name}
+
+
+def _differing_records(
+    path: PurePosixPath, recorded: Files, recorded_now: Files, study: Study, before: dict
+) -> list[str]:
+    """List the keys in which a committed settings.json differs from what it should equal.
+
+    That is what params.yaml of the commit sets for the study, and the same file in this folder.
+    """
+    if path not in recorded:  # of an older version
+        return []
+    made_with = _settings(recorded[path], path)
+    keys = made_with_others(study, made_with, before)
+    if path not in recorded_now:
+        return [*keys, f"{SETTINGS}, which is missing here"]
+    return keys + different(flat(made_with), flat(_settings(recorded_now[path], path)))
 
 
 def _settings(content: bytes, path: PurePosixPath) -> dict:
