@@ -384,7 +384,7 @@ def report() -> None:
 
 @app.command()
 def claims() -> None:
-    """Print each sentence of claims.yaml, and from which number; exit code 1 if one is wrong."""
+    """Print each claim and its numbers; exit code 1 if a sentence or a table of the pages differs."""
     from paragon_study.report.claims import check_claims
     from paragon_study.report.tables import as_markdown
 

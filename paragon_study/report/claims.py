@@ -1,12 +1,14 @@
 """The sentences of the pages that state a result; claims.yaml has them, and says how.
 
-Each sentence, heading and row of a table that a person wrote is in claims.yaml, word for word: as a
-claim, with what it follows from, or among the ``plain`` ones, which state no result.
+For each page, claims.yaml has the list of its sentences in their order, word for word; headings,
+rows of tables and code are in it, too.  A *claim* is an entry with what it follows from.
 """
 
 import json
 import operator
 import re
+from collections.abc import Iterator
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import pandas as pd
@@ -15,29 +17,29 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, read_settings
 from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare
+from paragon_study.report.pages import pages
 from paragon_study.report.tables import in_form
 from paragon_study.report.trainings import first_trainings
 
-WITH_CLAIMS = ("README.md", "docs/findings.md")
 # The study of each source of claims.
 STUDY_OF = {field: study for study, field in compare.FIELDS.items()}
 STUDY_OF |= {"planted": "planted", "released": "ml-100k-transformer"}
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
-# What nobody wrote as a sentence: generated tables, code, comments, lines below a table's heading.
-NO_PROSE = re.compile(
-    r"<!-- (\w+): begin -->.*?<!-- \1: end -->|```.*?```|<!--.*?-->|^\|[ :|-]+\|$",
-    re.DOTALL | re.MULTILINE,
-)
+# A table that `pages` writes.
+GENERATED = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
 PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=- |\|)")
 MARKS = re.compile(r"^(- |#+ (\d\. )?)")  # of a list and of a heading
 END = re.compile(r"(?<=[.!?])(\**) +(?=[^a-z ])")  # of a sentence: `.** Next`, but not `e.g. next`
 
 
 def sentences_of(text: str) -> list[str]:
-    """Split a page into sentences, headings and rows of tables, each on one line."""
+    """Split a page into sentences, each on one line: of prose, headings, tables and code.
+
+    A generated table becomes one of its name: ``<!-- results -->``.
+    """
     sentences = []
-    for paragraph in PARAGRAPHS.split(NO_PROSE.sub("", text)):
+    for paragraph in PARAGRAPHS.split(GENERATED.sub(r"<!-- \1 -->", text)):
         line = MARKS.sub("", one_line(paragraph))
         if line.startswith("|"):
             sentences.append(line)
@@ -49,46 +51,36 @@ def sentences_of(text: str) -> list[str]:
 def check_claims(root: Path = ROOT) -> pd.DataFrame:
     """Tabulate each claim, where its numbers are, what makes them again, and its problem.
 
-    The problem is empty if the sentences of the claim are on its page, as whole sentences, and
-    follow from numbers that agree with each other. A row is added for each sentence without an
-    entry, and for each study whose numbers do not agree.
+    The problem is empty if the conditions of the claim hold.  A row is added for each place where a
+    page differs from its list in claims.yaml, for each page whose generated tables are not those of
+    the results, and for each study whose numbers do not agree with each other.
     """
     sources = load_sources(root)
-    settings = read_settings(root / "claims.yaml")
-    prose = {page: sentences_of((root / page).read_text(encoding="utf-8")) for page in WITH_CLAIMS}
-    stated: dict[str, set[str]] = {page: set() for page in WITH_CLAIMS}
     rows = []
-    for claim in settings["claims"]:
-        values = [value_of(sources, *number) for number in claim.get("of", [])]
-        words = one_line(claim["says"]).format(*values)
-        page = claim["page"]
-        problems = []
-        sentences = sentences_of(words)
-        stated[page].update(sentences)
-        for sentence in sentences:
-            if sentence not in prose[page]:
-                problems.append(f"{page} should say: {sentence}")
-        for source, method, measure, form, relation, limit in claim.get("if", []):
-            value = float(value_of(sources, source, method, measure, form))
-            if not RELATIONS[relation](value, limit):
-                condition = f"{source} {method} {measure} {form} {relation} {limit}"
-                problems.append(f"{words}: needs {condition}, it is {value:g}")
-        numbers = [*claim.get("of", []), *claim.get("if", [])]
-        places = dict.fromkeys(place_of(source, method, key) for source, method, key, *_ in numbers)
-        commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
-        rows.append((words, "; ".join(places), "; ".join(commands), "\n".join(problems)))
+    for page, entries in read_settings(root / "claims.yaml").items():
+        expected = []
+        for entry in entries:
+            if isinstance(entry, str):
+                expected.append(one_line(entry))
+                continue
+            values = [value_of(sources, *number) for number in entry.get("of", [])]
+            words = one_line(entry["says"]).format(*values)
+            expected += sentences_of(words)
+            numbers = [*entry.get("of", []), *entry.get("if", [])]
+            places = dict.fromkeys(place_of(*number[:3]) for number in numbers)
+            commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
+            problem = "\n".join(failures(sources, words, entry.get("if", [])))
+            rows.append((words, "; ".join(places), "; ".join(commands), problem))
+        found = sentences_of((root / page).read_text(encoding="utf-8"))
+        for old, new in differences(expected, found):
+            problem = f"{page} has {new or 'nothing'}\nwhere claims.yaml has {old or 'nothing'}"
+            rows.append((new or old, page, "", problem))
 
-    for page in WITH_CLAIMS:
-        plain = [one_line(sentence) for sentence in settings.get("plain", {}).get(page, [])]
-        for sentence in prose[page]:
-            if sentence not in stated[page] and sentence not in plain:
-                problem = f"{page} has a sentence that claims.yaml has not: {sentence}"
-                rows.append((sentence, page, "", problem))
-        for sentence in plain:
-            if sentence not in prose[page]:
-                problem = f"claims.yaml has a plain sentence that {page} does not: {sentence}"
-                rows.append((sentence, page, "", problem))
-
+    for path, text in pages(root).items():
+        if path.read_text(encoding="utf-8") != text:
+            page = str(path.relative_to(root))
+            problem = f"{page} has other tables than the results: run `python -m paragon report`"
+            rows.append((f"The tables of {page} are those of the results.", page, "", problem))
     for metrics in sorted((root / "results").glob("*/*/metrics.json")):
         folder = metrics.parent
         found = list(disagreements(folder))
@@ -99,6 +91,23 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
             place, _, _ = problem.partition(" is ")
             rows.append((words, place, again_of(folder.parts[-2]), problem))
     return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
+
+
+def failures(sources: Sources, words: str, conditions: list[list]) -> Iterator[str]:
+    """Describe each condition of a claim that does not hold."""
+    for source, method, measure, form, relation, limit in conditions:
+        value = float(value_of(sources, source, method, measure, form))
+        if not RELATIONS[relation](value, limit):
+            condition = f"{source} {method} {measure} {form} {relation} {limit}"
+            yield f"{words}: needs {condition}, it is {value:g}"
+
+
+def differences(expected: list[str], found: list[str]) -> Iterator[tuple[str, str]]:
+    """Return the sentences at each place where two lists differ: the expected, then the found."""
+    matcher = SequenceMatcher(None, expected, found, autojunk=False)
+    for kind, old_begin, old_end, new_begin, new_end in matcher.get_opcodes():
+        if kind != "equal":
+            yield " ".join(expected[old_begin:old_end]), " ".join(found[new_begin:new_end])
 
 
 def place_of(source: str, method: str, measure: str) -> str:

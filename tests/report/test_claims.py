@@ -12,8 +12,8 @@ from paragon.params import ROOT, read_settings
 from paragon_study.report import claims
 from tests.conftest import refused
 
-ENTRIES = read_settings(ROOT / "claims.yaml")["claims"]
-PLAIN = read_settings(ROOT / "claims.yaml")["plain"]
+ENTRIES = read_settings(ROOT / "claims.yaml")
+CLAIMS = [entry for page in ENTRIES.values() for entry in page if isinstance(entry, dict)]
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,9 @@ def changed(table, rows, form):
 
 
 def test_a_changed_result_breaks_the_sentence_that_states_it(sources):
-    texts = [(ROOT / name).read_text(encoding="utf-8") for name in claims.WITH_CLAIMS]
+    texts = [(ROOT / page).read_text(encoding="utf-8") for page in ENTRIES]
     whole = claims.one_line(" ".join(texts))
-    for claim in ENTRIES:
+    for claim in CLAIMS:
         says = claims.one_line(claim["says"])
         values = [claims.value_of(sources, *one) for one in claim.get("of", [])]
         for place, (source, method, measure, form) in enumerate(claim.get("of", [])):
@@ -51,9 +51,10 @@ def test_a_changed_result_breaks_the_sentence_that_states_it(sources):
 def checked(tmp_path, monkeypatch, sources):
     """Checks pages with one changed, or with other entries: the problems."""
     monkeypatch.setattr(claims, "load_sources", lambda root: sources)
+    monkeypatch.setattr(claims, "pages", lambda root: {})
 
     def check(page="", old="", new="", entries=None):
-        for name in (*claims.WITH_CLAIMS, "claims.yaml"):
+        for name in (*ENTRIES, "claims.yaml"):
             text = (ROOT / name).read_text(encoding="utf-8")
             if name == page:
                 said = r"\s+".join(map(re.escape, old.split()))  # however its lines are broken
@@ -71,8 +72,11 @@ def checked(tmp_path, monkeypatch, sources):
 def test_every_sentence_follows_and_a_condition_that_fails_is_named(checked, sources):
     assert checked() == []
     one = ["films", "generated", "r_acc_full", "min .2f", "above", 2]
-    first = ENTRIES[0] | {"if": [one]}
-    line, *_ = checked(entries={"claims": [first, *ENTRIES[1:]], "plain": PLAIN})
+    page, entries = next(iter(ENTRIES.items()))
+    with_condition = [
+        entry | {"if": [one]} if isinstance(entry, dict) else entry for entry in entries
+    ]
+    line, *_ = checked(entries=ENTRIES | {page: with_condition})
     assert "r_acc_full" in line and str(claims.value_of(sources, *one[:4])) in line
     refused(("r_acc_full", "nobody"), claims.value_of, sources, "films", "nobody", *one[2:4])
 
@@ -105,18 +109,42 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("docs/findings.md", "But people who got what they wanted", "But most people"),
     ("docs/findings.md", "An adapter needs none.", "An adapter loses 3 % elsewhere."),
     ("docs/findings.md", "An adapter needs none.", "An adapter wins in 17 studies."),
+    ("README.md", "results here: 25 minutes", "results here: 5 minutes"),  # code
+    ("README.md", "the average of two adapters.", "the average of two adapters. Does it work?"),
+    (
+        "README.md",
+        "*Task loss*: the loss that adapters are tuned for. *Ours*: the recipe with it",
+        "*Ours*: the loss that adapters are tuned for. *Task loss*: the recipe with it",
+    ),
+    ("README.md", "## Run it", "<!-- new: begin --> It always wins. <!-- new: end -->"),
 ]
 
 
 @pytest.mark.parametrize(("page", "old", "new"), FALSE_EDITS)
 def test_a_false_sentence_is_named(checked, page, old, new):
-    found = {*checked(page, old, new)} - {*checked()}
-    assert any(problem.startswith((page, "claims.yaml")) for problem in found)
+    [problem] = checked(page, old, new)
+    assert problem.startswith(page)
+
+
+def test_a_moved_sentence_is_named(checked):
+    """Each place is: where it is missing, and where it is now."""
+    moved = "Times are of films alone."
+    page = "README.md"
+    at_the_end = (ROOT / page).read_text(encoding="utf-8").replace(moved, "") + "\n\n" + moved
+    old = (ROOT / page).read_text(encoding="utf-8")
+    problems = checked(page, old, at_the_end)
+    assert len(problems) == 2 and all(moved in problem for problem in problems)
+
+
+def test_a_table_that_is_not_of_the_results_is_named(checked, monkeypatch):
+    monkeypatch.setattr(claims, "pages", lambda root: {root / "README.md": "with other numbers"})
+    [problem] = checked()
+    assert "README.md" in problem and "python -m paragon report" in problem
 
 
 def test_each_claim_names_file_key_and_command():
     """Each place exists; a study whose numbers cannot be of one run breaks the claims."""
-    for claim in ENTRIES:
+    for claim in CLAIMS:
         numbers = [*claim.get("of", []), *claim.get("if", [])]
         assert numbers, claim["says"]
         for source, method, measure, *_ in claim.get("of", []):
@@ -143,9 +171,9 @@ def test_claims_are_not_judged_by_p_values_that_were_edited(tmp_path, monkeypatc
         for m, row in rows.items()
     }
     path.write_text(json.dumps(small), encoding="utf-8")
-    (tmp_path / "claims.yaml").write_text("claims: []")
-    monkeypatch.setattr(claims, "WITH_CLAIMS", ())
+    (tmp_path / "claims.yaml").write_text("{}")
     monkeypatch.setattr(claims, "load_sources", lambda root: sources)
+    monkeypatch.setattr(claims, "pages", lambda root: {})
     [row] = claims.check_claims(tmp_path).to_dict("records")
     assert row["file and key"].startswith("results/ml-100k/sasrec/differences.json: ")
     assert "_p_holm" in row["problem"] and row["made by"] == "make repro"
