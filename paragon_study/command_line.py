@@ -384,7 +384,7 @@ def report() -> None:
 
 @app.command()
 def claims() -> None:
-    """Print each claim and its numbers; exit code 1 if a sentence or a table of the pages differs."""
+    """Print each claim and its numbers; exit code 1 if a sentence or a table is another."""
     from paragon_study.report.claims import check_claims
     from paragon_study.report.tables import as_markdown
 
