@@ -34,12 +34,12 @@ def test_losses_and_adapters_are_those_of_the_package(one):
     form = AdapterForm(one.DIM, one.HIDDEN, one.CATEGORIES)
     states, vectors = torch.randn(5, form.dim), torch.randn(3, form.size)
     torch.testing.assert_close(one.adapt(states, vectors), adapt(states, vectors, form))
-    scores = torch.randn(5, 3, 12)  # [B, A, C]
+    scores = torch.randn(3, 5, 12)  # [A, B, C]
     g = torch.randint(2, (5, 12, 4)).float()  # [B, C, M]
-    p = torch.randn(5, 1, 12).softmax(-1)
+    p = torch.randn(5, 12).softmax(-1)
     torch.testing.assert_close(one.divergence(scores, p), losses.divergence(scores, p))
     for end in (None, 5):
-        value = one.soft_alpha_dcg(scores.transpose(0, 1), g, end).T
+        value = one.soft_alpha_dcg(scores, g, end)
         torch.testing.assert_close(value, losses.soft_alpha_dcg(scores, g, end))
 
 

@@ -56,7 +56,7 @@ class FrozenTask:
     def serve(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
         """Search the catalogue for events ``rows [..., B]`` under vectors ``[..., A, P]``.
 
-        Return the L best unmet items of each event, with scores ``[..., A, B, 1, L]``, and a
+        Return the L best unmet items of each event, with scores ``[..., A, B, L]``, and a
         function from the name of a reference to divergences ``[..., A, B]``.
         """
         met = self.met[rows.reshape(-1)].mask().view(*rows.shape, -1)  # [..., B, n + 1]
@@ -71,7 +71,7 @@ class FrozenTask:
         adapted = self.adapted(states.unsqueeze(-3), vectors)  # [..., A, B, d + M]
         log_sum, lists = Retrieval.apply(adapted, self.items, met, self.searched)
         of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
-        scores = (of_lists @ adapted.unsqueeze(-1)).mT  # [..., A, B, 1, L]
+        scores = (of_lists @ adapted.unsqueeze(-1)).squeeze(-1)  # [..., A, B, L]
 
         def diverge(reference: str) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
@@ -92,7 +92,7 @@ class FrozenTask:
 
         of_all = self.backbone.score(states, every, adapter, self.items)  # [..., A, B, n + 1]
         lists = served(of_all.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
-        scores = of_all.gather(-1, lists).unsqueeze(-2)  # [..., A, B, 1, L]
+        scores = of_all.gather(-1, lists)  # [..., A, B, L]
 
         def diverge(reference: str) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]

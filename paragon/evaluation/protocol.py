@@ -180,7 +180,7 @@ class TestSet:
         """Compute the objectives' losses as in tuning, from what `_lists` returns."""
         one = {name: torch.from_numpy(x).unsqueeze(0) for name, x in lists.items()}  # [1, N, ...]
         features = self.catalogue.lists(one["served"], self.history.float().unsqueeze(0))
-        best = Scored(one["served_scores"].unsqueeze(-2), features)  # [1, N, 1, L]
+        best = Scored(one["served_scores"], features)  # [1, N, L]
         groups = torch.from_numpy(self.groups)
         losses = best.losses(self.objectives, groups, lambda reference: one[reference])  # [1, O]
         return {f"loss_{o}": x for o, x in zip(self.objectives, losses[0].tolist(), strict=True)}

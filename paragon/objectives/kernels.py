@@ -1,7 +1,7 @@
 """The losses that cost most, in less time: kernels with gradients written by hand.
 
 :mod:`paragon.objectives.losses` has the same as equations in plain torch. Shapes: B lists of C
-items, A tasks, M categories, n items, d numbers of a state.
+items, A adapters, M categories, n items, d numbers of a state.
 """
 
 import math
@@ -113,17 +113,15 @@ class SoftAlphaDCG(_Kernel):
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, categories: Tensor, end: int | None = None) -> Tensor:
-        """Compute the soft alpha-DCG of each list under each task, ``[..., A]``."""
-        tasks, length = scores.shape[-2:]
-        kinds = categories.shape[-1]
-        flat = scores.reshape(-1, tasks, length).contiguous()  # [R, A, C]
-        expanded = categories.expand(*scores.shape[:-2], length, kinds)
-        per_list = expanded.reshape(-1, length, kinds)  # [R, C, M]
-        rows = max(1, SoftAlphaDCG.BLOCK // (tasks * length * length))
+        """Compute the soft alpha-DCG of each list, scores ``[..., C]`` to ``[...]``."""
+        length, kinds = categories.shape[-2:]
+        flat = scores.reshape(-1, length).contiguous()  # [R, C]
+        per_list = categories.expand(*scores.shape, kinds).reshape(-1, length, kinds)  # [R, C, M]
+        rows = max(1, SoftAlphaDCG.BLOCK // (length * length))
         wanted = ctx.needs_input_grad[0]
-        blocks = zip(flat.split(rows), per_list.split(rows), strict=True)  # [r, A, C], [r, C, M]
-        values: list[Tensor] = []  # of [r, A]
-        slopes: list[Tensor] = []  # of [r, A, C]
+        blocks = zip(flat.split(rows), per_list.split(rows), strict=True)  # [r, C], [r, C, M]
+        values: list[Tensor] = []  # of [r]
+        slopes: list[Tensor] = []  # of [r, C]
         for block, g in blocks:
             value, slope = _value_and_gradient(block, g, end, wanted)
             values.append(value)
@@ -136,9 +134,9 @@ class SoftAlphaDCG(_Kernel):
 def _value_and_gradient(
     scores: Tensor, categories: Tensor, end: int | None, wanted: bool
 ) -> tuple[Tensor, Tensor]:
-    """Compute value ``[R, A]`` and gradient ``[R, A, C]``, the latter empty unless ``wanted``.
+    """Compute value ``[R]`` and gradient ``[R, C]``, the latter empty unless ``wanted``.
 
-    Scores are ``[R, A, C]``, categories ``[R, C, M]``. With worth_im = g_im (1 - alpha)^seen_im,
+    Scores are ``[R, C]``, categories ``[R, C, M]``. With worth_im = g_im (1 - alpha)^seen_im,
     gain_i = sum_m worth_im and discount_i of rank_i (:func:`discounts`), the chain rule gives::
 
         d value / d P_ij = log(1 - alpha) discount_i sum_m worth_im g_jm
@@ -147,30 +145,27 @@ def _value_and_gradient(
 
     Most of the time goes into moving memory, so common factors are applied to the smallest arrays.
     """
-    rows, tasks, length = scores.shape
-    scaled = scores / TEMPERATURE  # [R, A, C]
+    scaled = scores / TEMPERATURE  # [R, C]
     decay = math.log(1 - ALPHA)
-    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, A, C, C]
-    rank = 0.5 + above.sum(-1)  # [R, A, C]
+    above = (scaled.unsqueeze(-2) - scaled.unsqueeze(-1)).sigmoid_()  # P [R, C, C]
+    rank = 0.5 + above.sum(-1)  # [R, C]
     # P_ii is 1/2, so `seen` is too large by g / 2, and `worth` below is too small. Where g is 1,
     # `correction` makes up for it; where g is 0, the worth is 0 as well.
-    seen = above.view(rows, tasks * length, length) @ categories  # [R, A * C, M]
-    worth = seen.mul_(decay).exp_().view(rows, tasks, length, -1)  # [R, A, C, M]
-    worth = worth.mul_(categories.unsqueeze(1))
+    seen = above @ categories  # [R, C, M]
+    worth = seen.mul_(decay).exp_().mul_(categories)  # [R, C, M]
     correction = (1 - ALPHA) ** -0.5
-    gain = correction * worth.sum(-1)  # [R, A, C]
-    discount, slope = discounts(rank, end)  # [R, A, C] each
-    value = (gain * discount).sum(-1)  # [R, A]
+    gain = correction * worth.sum(-1)  # [R, C]
+    discount, slope = discounts(rank, end)  # [R, C] each
+    value = (gain * discount).sum(-1)  # [R]
     if not wanted:
         return value, value.new_empty(0)
 
-    d_rank = gain * slope  # [R, A, C]
-    shared = worth.view(rows, tasks * length, -1) @ categories.mT  # [R, A * C, C]
-    d_above = shared.view_as(above)  # [R, A, C, C]
+    d_rank = gain * slope  # [R, C]
+    d_above = worth @ categories.mT  # [R, C, C]
     d_above = d_above.mul_((correction * decay * discount).unsqueeze(-1)).add_(d_rank.unsqueeze(-1))
-    spread = torch.addcmul(above, above, above, value=-1)  # P (1 - P) [R, A, C, C]
+    spread = torch.addcmul(above, above, above, value=-1)  # P (1 - P) [R, C, C]
     d_pair = d_above.mul_(spread)
-    gradient = (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE  # [R, A, C]
+    gradient = (d_pair.sum(-2) - d_pair.sum(-1)) / TEMPERATURE  # [R, C]
     return value, gradient
 
 
@@ -223,12 +218,12 @@ class Retrieval(_Kernel):
         """
         table = items[1:]  # [n, d]
         penalty = torch.where(met[..., 1:], -torch.inf, 0.0).unsqueeze(-3)  # [..., 1, B, n]
-        tasks = max(1, Retrieval.BLOCK // penalty.numel())  # at a time
+        adapters = max(1, Retrieval.BLOCK // penalty.numel())  # at a time
         wanted = ctx.needs_input_grad[0]
         sums: list[Tensor] = []
         best: list[Tensor] = []
         slopes: list[Tensor] = []
-        for part in states.split(tasks, -3):  # [..., a, B, d]
+        for part in states.split(adapters, -3):  # [..., a, B, d]
             scores = matmul(part, table.T)  # [..., a, B, n]
             best.append(best_columns(scores + penalty, length) + 1)
             top = scores.amax(-1, keepdim=True)  # [..., a, B, 1]

@@ -1,9 +1,9 @@
 """Differentiable losses, one for each objective.
 
-A task minimises ``sum_o w_o * loss_o``. Diversity, novelty, recency and calibration judge served
-lists: they map scores ``[..., B, A, C]`` of B lists with C items under A tasks to ``[..., A]``, a
-mean over lists. Accuracy and fairness judge the scores of the whole catalogue: they map divergences
-``[..., A, B]`` of B events to ``[..., A]``. M: categories; n: items. What costs most is in
+An adapter minimises ``sum_o w_o * loss_o``. Diversity, novelty, recency and calibration judge
+served lists: they map scores ``[..., B, C]`` of B lists with C items to ``[...]``, a mean over
+lists. Accuracy and fairness judge the scores of the whole catalogue: they map divergences
+``[..., B]`` of B events to ``[...]``. M: categories; n: items. What costs most is in
 :mod:`paragon.objectives.kernels` once more, with a gradient written by hand.
 """
 
@@ -42,7 +42,7 @@ def divergence(scores: Tensor, p: Tensor) -> Tensor:
 
 
 def accuracy(divergences: Tensor, groups: Tensor) -> Tensor:
-    """Mean divergence ``[..., A, B]`` from the frozen backbone, 0 at its scores: ``[..., A]``."""
+    """Mean divergence ``[..., B]`` from the frozen backbone, 0 at its scores: ``[...]``."""
     return divergences.mean(-1)
 
 
@@ -53,13 +53,13 @@ def bpr_max(scores: Tensor) -> Tensor:
 
         loss = -log sum_j softmax_j(n) * sigmoid(t - n_j)
 
-    The negatives with the highest scores count most. ``scores [..., B, A, C]`` to ``[..., B, A]``.
+    The negatives with the highest scores count most. ``scores [..., C]`` to ``[...]``.
     """
-    target = scores[..., :1]  # [..., B, A, 1]
-    negatives = scores[..., 1:]  # [..., B, A, C - 1]
-    importance = negatives.softmax(-1)  # [..., B, A, C - 1]
-    beaten = torch.sigmoid(target - negatives)  # [..., B, A, C - 1]
-    return -(importance * beaten).sum(-1).log()  # [..., B, A]
+    target = scores[..., :1]  # [..., 1]
+    negatives = scores[..., 1:]  # [..., C - 1]
+    importance = negatives.softmax(-1)  # [..., C - 1]
+    beaten = torch.sigmoid(target - negatives)  # [..., C - 1]
+    return -(importance * beaten).sum(-1).log()  # [...]
 
 
 def _soft_ranks(scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,42 +85,41 @@ def soft_alpha_dcg(scores: Tensor, categories: Tensor, end: int | None = None) -
     As T goes to 0, the value becomes the exact alpha-DCG of the list sorted by score. If only the
     first ``end`` candidates are served, ranks below count less and less
     (:func:`~paragon.objectives.kernels.discounts`).
-    ``scores [..., B, A, C]`` and ``categories [..., B, C, M]`` to ``[..., B, A]``.
+    ``scores [..., C]`` and ``categories [..., C, M]`` to ``[...]``.
     """
-    g = categories.unsqueeze(-3)  # [..., B, 1, C, M]
-    above, rank = _soft_ranks(scores)  # [..., B, A, C, C], [..., B, A, C]
-    seen = above @ g - g / 2  # [..., B, A, C, M]
-    gain = (g * (1 - ALPHA) ** seen).sum(-1)  # [..., B, A, C]
-    discount, _ = discounts(rank, end)  # [..., B, A, C]
-    return (gain * discount).sum(-1)  # [..., B, A]
+    above, rank = _soft_ranks(scores)  # [..., C, C], [..., C]
+    seen = above @ categories - categories / 2  # [..., C, M]
+    gain = (categories * (1 - ALPHA) ** seen).sum(-1)  # [..., C]
+    discount, _ = discounts(rank, end)  # [..., C]
+    return (gain * discount).sum(-1)  # [...]
 
 
 def diversity(scores: Tensor, lists: Lists) -> Tensor:
-    """1 - soft alpha-DCG / its ideal, ``[..., A]``: about 0 (best list) to 1 (no categories)."""
-    value = SoftAlphaDCG.apply(scores, lists.categories, lists.end)  # [..., B, A]
-    return 1 - value.mean(-2) / lists.ideal  # [..., A]
+    """1 - soft alpha-DCG / its ideal, ``[...]``: about 0 (best list) to 1 (no categories)."""
+    value = SoftAlphaDCG.apply(scores, lists.categories, lists.end)  # [..., B]
+    return 1 - value.mean(-1) / lists.ideal  # [...]
 
 
 def novelty(scores: Tensor, lists: Lists) -> Tensor:
-    """Mean log-popularity of the items, weighted by exposure: ``[..., A]``, 0..1.
+    """Mean log-popularity of the items, weighted by exposure: ``[...]``, 0..1.
 
     With the soft ranks of :func:`soft_alpha_dcg`::
 
         exposure_i = discount of rank_i, divided by its sum over the list
         loss       = sum_i exposure_i * popularity_i
     """
-    popularity = _exposure(scores, lists.end) * lists.popularity.unsqueeze(-2)  # [..., B, A, C]
-    return popularity.sum(-1).mean(-2)  # [..., A]
+    popularity = _exposure(scores, lists.end) * lists.popularity  # [..., B, C]
+    return popularity.sum(-1).mean(-1)  # [...]
 
 
 def recency(scores: Tensor, lists: Lists) -> Tensor:
-    """1 - mean recency of the items, weighted by exposure as in :func:`novelty`: ``[..., A]``."""
-    recent = _exposure(scores, lists.end) * lists.recency.unsqueeze(-2)  # [..., B, A, C]
-    return 1 - recent.sum(-1).mean(-2)  # [..., A]
+    """1 - mean recency of the items, weighted by exposure as in :func:`novelty`: ``[...]``."""
+    recent = _exposure(scores, lists.end) * lists.recency  # [..., B, C]
+    return 1 - recent.sum(-1).mean(-1)  # [...]
 
 
 def calibration(scores: Tensor, lists: Lists) -> Tensor:
-    """Divergence of a list's categories from the history's, ``[..., A]``: 0 to 1 (Steck 2018).
+    """Divergence of a list's categories from the history's, ``[...]``: 0 to 1 (Steck 2018).
 
     With p_m the share of a category in the history, and q_m in the list, weighted by exposure as in
     :func:`novelty` (an item with several categories counts for each in equal parts)::
@@ -129,19 +128,20 @@ def calibration(scores: Tensor, lists: Lists) -> Tensor:
     """
     sizes = lists.categories.sum(-1, keepdim=True).clamp(min=1)  # [..., B, C, 1]
     in_parts = lists.categories / sizes  # [..., B, C, M]
-    q = _exposure(scores, lists.end) @ in_parts  # [..., B, A, M]
+    exposure = _exposure(scores, lists.end).unsqueeze(-2)  # [..., B, 1, C]
+    q = (exposure @ in_parts).squeeze(-2)  # [..., B, M]
     q = q / q.sum(-1, keepdim=True).clamp(min=1e-12)  # some items may have no category
-    p = lists.history.unsqueeze(-2)  # [..., B, 1, M]
-    near = (0.99 * q + 0.01 * p).clamp(min=1e-12)  # [..., B, A, M]
-    far = (p * (p.clamp(min=1e-12).log() - near.log())).sum(-1)  # [..., B, A]
-    return far.mean(-2) / math.log(100)  # [..., A]
+    p = lists.history  # [..., B, M]
+    near = (0.99 * q + 0.01 * p).clamp(min=1e-12)  # [..., B, M]
+    far = (p * (p.clamp(min=1e-12).log() - near.log())).sum(-1)  # [..., B]
+    return far.mean(-1) / math.log(100)  # [...]
 
 
 def _exposure(scores: Tensor, end: int | None) -> Tensor:
-    """Return the exposure of each item, with sum 1, ``[..., B, A, C]``; see :func:`novelty`."""
-    _, rank = _soft_ranks(scores)  # [..., B, A, C]
-    exposure, _ = discounts(rank, end)  # [..., B, A, C]
-    return exposure / exposure.sum(-1, keepdim=True)  # [..., B, A, C]
+    """Return the exposure of each item, with sum 1, ``[..., C]``; see :func:`novelty`."""
+    _, rank = _soft_ranks(scores)  # [..., C]
+    exposure, _ = discounts(rank, end)  # [..., C]
+    return exposure / exposure.sum(-1, keepdim=True)  # [..., C]
 
 
 def fairness(divergences: Tensor, groups: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The table of objectives, and the lists that they judge.
 
 To add an objective, write its loss in this folder and enter it in ``OBJECTIVES``. Shapes: B lists
-of C candidates, A tasks, O objectives, n items, M categories.
+of C candidates, A adapters, O objectives, n items, M categories.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,8 +51,8 @@ def _no_times(sequences: Sequences) -> str | None:
 class Objective(NamedTuple):
     """One objective: its loss, its metric and the data it needs."""
 
-    # Without a reference `loss(scores, lists)`, scores [..., B, A, C]; with one
-    # `loss(divergences, groups)`, [..., A, B] and [..., B].  The result is [..., A].
+    # Without a reference `loss(scores, lists)`, scores [..., B, C]; with one
+    # `loss(divergences, groups)`, [..., B] each.  The result is [...], a mean over lists.
     loss: Callable[..., Tensor]
     metric: str  # measures it; larger is better
     short: str  # its name in results (`r_div`)
@@ -98,13 +98,9 @@ def check_objectives(names: Sequence[str], sequences: Sequences) -> None:
 
 
 class Scored(NamedTuple):
-    """The lists that each task would serve, with the scores of their items.
+    """The lists that each adapter would serve, with the scores of their items."""
 
-    Each task has lists of its own here. So the tasks A lead, and where the losses have their axis
-    of tasks, the length is 1.
-    """
-
-    scores: Tensor  # [..., A, B, 1, C]
+    scores: Tensor  # [..., A, B, C]
     lists: Lists
 
     def losses(self, names: Sequence[str], groups: Tensor, diverge: Diverge) -> Tensor:
@@ -115,7 +111,7 @@ class Scored(NamedTuple):
             if objective.reference:
                 value = objective.loss(diverge(objective.reference), groups)
             else:
-                value = objective.loss(self.scores, self.lists).squeeze(-1)
+                value = objective.loss(self.scores, self.lists)
             values.append(value)
         return torch.stack(values, -1)
 

@@ -84,7 +84,7 @@ class Retraining(Training):
             scores = self.backbone.score_catalogue(states[few], self.adapter, self.table())
             best = served(scores.detach(), self.met[user].mask(), self.searched)  # [B, L]
             features = self.catalogue.lists(best[None], self.history[user], self.served)
-            lists = Scored(scores.gather(1, best)[None, :, None], features)
+            lists = Scored(scores.gather(1, best)[None], features)
 
             def diverge(_: str) -> Tensor:  # there is no frozen backbone
                 return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)

@@ -42,7 +42,7 @@ def plain_losses(task, seqs, module, rows, names):
     best = scores.masked_fill(met, -torch.inf).topk(8).indices  # [B, L]: six are served
     log_q = scores[:, 1:].log_softmax(-1)
     p = task.backbone.score_catalogue(task.states[rows])[:, 1:].softmax(-1)
-    lists = scores.gather(1, best)[:, None], task.catalogue.lists(best, task.history[rows], 6)
+    lists = scores.gather(1, best), task.catalogue.lists(best, task.history[rows], 6)
     of_next = -log_q.gather(1, task.targets[rows, None] - 1).squeeze(1)  # [B]
     far = {"backbone": (p * (p.log() - log_q)).sum(-1), "next item": of_next}
     entries = [OBJECTIVES[name] for name in names]
@@ -135,7 +135,7 @@ def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(ba
         assert [one.served for one in (train, *others)] == [6] * 3
         assert [one.searched for one in (train, *others)] == [expected, 6, 6]
         lists, _ = train.serve(some_vectors(2), torch.arange(3))
-        assert lists.scores.shape == (2, 3, 1, expected)
+        assert lists.scores.shape == (2, 3, expected)
         assert lists.lists.end == (6 if expected > 6 else None)
 
 

@@ -24,8 +24,9 @@ def lists_for(rows, length, categories=5):
     )
 
 
-def scores_for(rows, tasks, length):
-    return torch.from_numpy(np.random.default_rng(1).standard_normal((rows, tasks, length))).float()
+def scores_for(adapters, rows, length):
+    rng = np.random.default_rng(1)
+    return torch.from_numpy(rng.standard_normal((adapters, rows, length))).float()
 
 
 @pytest.mark.parametrize("scale", [1, 1e4])
@@ -75,14 +76,14 @@ def test_accuracy_is_the_mean_divergence_and_has_no_use_for_groups():
 def test_diversity_tends_to_exact_alpha_dcg(monkeypatch):
     for module in (kernels, losses):
         monkeypatch.setattr(module, "TEMPERATURE", 1e-4)
-    scores, lists = scores_for(20, 2, 12), lists_for(20, 12)
+    scores, lists = scores_for(2, 20, 12), lists_for(20, 12)
     found = losses.diversity(scores, lists)
     order = scores.argsort(-1, descending=True).numpy()
     g = lists.categories.numpy() > 0
-    for task in range(2):
-        ranked = np.take_along_axis(g, order[:, task, :, None], 1)
+    for adapter in range(2):
+        ranked = np.take_along_axis(g, order[adapter, :, :, None], 1)
         exact = alpha_dcg(ranked, kernels.ALPHA)[:, -1].mean()
-        assert IDEAL * (1 - found[task].item()) == pytest.approx(exact, rel=1e-5)
+        assert IDEAL * (1 - found[adapter].item()) == pytest.approx(exact, rel=1e-5)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 50])
@@ -113,20 +114,20 @@ KERNELS = [
 def test_kernels_are_the_plain_equations(equation, kernel, inputs, end, leading):
     """Value and gradient, for any weights of the lists and with a dimension for seeds."""
     rng = np.random.default_rng(4)
-    scores = torch.from_numpy(rng.standard_normal((*leading, 6, 3, 10))).requires_grad_(True)
+    scores = torch.from_numpy(rng.standard_normal((*leading, 6, 10))).requires_grad_(True)
     categories = torch.from_numpy(rng.random((*leading, 6, 10, 5)) < 0.4).double()
     values = [f(*(scores, categories, end)[:inputs]) for f in (equation, kernel.apply)]
-    assert values[0].shape == (*leading, 6, 3) and torch.allclose(*values, atol=1e-12)
+    assert values[0].shape == (*leading, 6) and torch.allclose(*values, atol=1e-12)
     weight = torch.from_numpy(rng.random(values[0].shape))
     gradients = [torch.autograd.grad((x * weight).sum(), scores)[0] for x in values]
     assert torch.allclose(*gradients, atol=1e-10)
 
 
 def test_seeds_the_layout_in_memory_and_the_size_of_blocks_change_nothing(monkeypatch):
-    scores, lists = scores_for(6, 3, 10), lists_for(6, 10)
+    scores, lists = scores_for(3, 6, 10), lists_for(6, 10)
     turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
     assert not turned.is_contiguous()
-    two = Lists(*(torch.stack([x, x]) for x in lists[:4]), ideal=IDEAL)
+    two = Lists(*(torch.stack([x, x]).unsqueeze(1) for x in lists[:4]), ideal=IDEAL)
     for objective in (losses.diversity, losses.novelty, losses.recency, losses.calibration):
         alone = objective(scores, lists)
         assert torch.equal(objective(turned, lists), alone), objective
@@ -154,33 +155,33 @@ def test_objectives_of_a_longer_search_are_those_of_its_discounts(monkeypatch):
     """With scores far apart, by hand: six of ten items are served."""
     for module in (kernels, losses):
         monkeypatch.setattr(module, "TEMPERATURE", 1e-3)
-    scores, lists = scores_for(20, 2, 10), lists_for(20, 10)._replace(end=6)
+    scores, lists = scores_for(2, 20, 10), lists_for(20, 10)._replace(end=6)
     discount, _ = kernels.discounts(torch.arange(1.0, 11), 6)
     share = (discount / discount.sum()).numpy()
     order = scores.argsort(-1, descending=True).numpy()
-    for task in range(2):
+    for adapter in range(2):
         popularity, recency = (
-            np.take_along_axis(x.numpy(), order[:, task], 1)
+            np.take_along_axis(x.numpy(), order[adapter], 1)
             for x in (lists.popularity, lists.recency)
         )
-        found = [objective(scores, lists)[task] for objective in (losses.novelty, losses.recency)]
+        found = [judge(scores, lists)[adapter] for judge in (losses.novelty, losses.recency)]
         expected = (popularity @ share).mean(), 1 - (recency @ share).mean()
         assert [x.item() for x in found] == pytest.approx(expected, abs=1e-3)
-        ranked = np.take_along_axis(lists.categories.numpy(), order[:, task, :, None], 1)
+        ranked = np.take_along_axis(lists.categories.numpy(), order[adapter, :, :, None], 1)
         q = np.einsum("bcm,c->bm", ranked / ranked.sum(2, keepdims=True).clip(1), share)
         p = lists.history.numpy()
         q = q / q.sum(1, keepdims=True)
         far = rel_entr(p, 0.99 * q + 0.01 * p).sum(1).mean() / np.log(100)
-        assert losses.calibration(scores, lists)[task].item() == pytest.approx(far, abs=1e-3)
+        assert losses.calibration(scores, lists)[adapter].item() == pytest.approx(far, abs=1e-3)
         above = np.cumsum(ranked, 1) - ranked
         gain = (ranked * (1 - kernels.ALPHA) ** above).sum(2) @ discount.numpy()
-        value = IDEAL * (1 - losses.diversity(scores, lists)[task].item())
+        value = IDEAL * (1 - losses.diversity(scores, lists)[adapter].item())
         assert value == pytest.approx(gain.mean(), rel=1e-3)
 
 
 EXPOSURE = 1 / np.log2(1 + np.arange(1, 4))
 EXPOSURE /= EXPOSURE.sum()
-FIRST_IS_BEST, LAST_IS_BEST = torch.tensor([[[3.0, 2, 1]]]), torch.tensor([[[1.0, 2, 3]]])
+FIRST_IS_BEST, LAST_IS_BEST = torch.tensor([[3.0, 2, 1]]), torch.tensor([[1.0, 2, 3]])
 
 
 def test_novelty_and_recency_weigh_items_by_exposure():

@@ -76,7 +76,7 @@ def test_the_fewest_unmet_items_are_those_of_a_plain_count(seqs):
 
 def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
     best = Scored(
-        torch.randn(2, 4, 1, 3),
+        torch.randn(2, 4, 3),
         Lists(torch.rand(2, 4, 3, 2).round(), *torch.rand(2, 2, 4, 3), torch.rand(2, 4, 2), 2.0),
     )
     groups = torch.tensor([0, 1, 1, -1])

@@ -152,7 +152,7 @@ def test_a_retrained_model_has_the_loss_of_its_backbone_and_of_served_lists(name
     best = scores[::8].masked_fill(met, -torch.inf).topk(8).indices  # six are served
     history = history_shares(seqs.met_in_training(), seqs.categories)[users[::8]]
     lists = Catalogue.of(seqs, 6, "cpu").lists(best, history.float(), 6)
-    listed = scores[::8].gather(1, best)[:, None], lists
+    listed = scores[::8].gather(1, best), lists
     given = {"fairness": (of_each[::8], torch.from_numpy(seqs.groups)[users[::8]])}
     others = [OBJECTIVES[n].loss(*given.get(n, listed)).squeeze() for n in [*OBJECTIVES][1:]]
     expected = weights @ torch.stack([accuracy, *others])
