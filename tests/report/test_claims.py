@@ -136,6 +136,12 @@ def test_a_moved_sentence_is_named(checked):
     assert len(problems) == 2 and all(moved in problem for problem in problems)
 
 
+def test_a_page_without_a_list_is_named(checked):
+    page, *others = ENTRIES
+    [problem] = checked(entries={other: ENTRIES[other] for other in others})
+    assert problem.startswith(page)
+
+
 def test_a_table_that_is_not_of_the_results_is_named(checked, monkeypatch):
     monkeypatch.setattr(claims, "pages", lambda root: {root / "README.md": "with other numbers"})
     [problem] = checked()
@@ -172,6 +178,7 @@ def test_claims_are_not_judged_by_p_values_that_were_edited(tmp_path, monkeypatc
     }
     path.write_text(json.dumps(small), encoding="utf-8")
     (tmp_path / "claims.yaml").write_text("{}")
+    monkeypatch.setattr(claims, "WITH_CLAIMS", ())
     monkeypatch.setattr(claims, "load_sources", lambda root: sources)
     monkeypatch.setattr(claims, "pages", lambda root: {})
     [row] = claims.check_claims(tmp_path).to_dict("records")
