@@ -47,7 +47,6 @@ ablations: repository fetch ## Run the ablations that are missing (hours), then 
 	$(BIN)/dvc repro backbones@ml-100k-sasrec
 	$(BIN)/python -m paragon trial factorial
 	$(BIN)/python -m paragon trial law
-	$(BIN)/python -m paragon trial budgets
 	$(BIN)/python -m paragon trial tuning
 	$(BIN)/python -m paragon run 07_ablations --study ml-100k
 

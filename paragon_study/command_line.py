@@ -284,7 +284,7 @@ def serve(
 
 @app.command()
 def trial(
-    kind: str = Argument("", help="factorial, law, budgets or tuning."),
+    kind: str = Argument("", help="factorial, law or tuning."),
     name: str = Argument("", help="One trial, to run it anew."),
     renew: bool = Option(False, help="Run none: say that rows hold as they are."),
 ) -> None:
@@ -295,7 +295,6 @@ def trial(
     trials = {
         "factorial": factorial.measure_factorial,
         "law": ablate.measure_law,
-        "budgets": ablate.measure_budgets,
         "tuning": ablate.measure_tuning,
     }
     if kind and kind not in trials:

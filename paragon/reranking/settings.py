@@ -1,6 +1,5 @@
 """The settings of a re-ranker: which are tried on validation events, and which a weight gets.
 
-
 The headline chooses of the same settings by share, in ``paragon/evaluation/shares.py``.
 
 Shapes: N events, C candidates, n items, D items of a list, K positions, G patterns (sets of
@@ -32,8 +31,6 @@ DEPTHS = (50, 200, 1000)  # how many of the best candidates are re-ranked
 _ODDS = 2.0 ** np.arange(-2, 14.5, 0.5)
 LAMBDAS = (0.0, *(_ODDS / (1 + _ODDS)).tolist(), 1.0)
 REFINED_ABOVE = 0.75  # share of the accuracy: of more accurate settings, those between are tried
-# With at least so many sources, as in the budgets of the ablations, only LAMBDAS are tried.
-MANY = 5
 POLICY_DEPTH = 100  # how many of the catalogue's best items `cmr` re-ranks
 
 
@@ -153,7 +150,6 @@ def tried_settings(
     rerank: Rerank,
     trials: Trials,
     sources: Sequence[np.ndarray],  # catalogue scores [N, n + 1]
-    depths: Sequence[int] = DEPTHS,
 ) -> Tried:
     """Measure all settings of a re-ranker on the validation events of ``trials``."""
     candidates = trials.candidates
@@ -170,7 +166,6 @@ def tried_settings(
             points[row] = ndcg.mean(), alpha_ndcg.mean()
         return points
 
-    least = REFINED_ABOVE if len(sources) < MANY else np.inf
     settings: list[Setting] = []
     points: list[np.ndarray] = []
     for source, of_catalogue in enumerate(sources):
@@ -178,8 +173,9 @@ def tried_settings(
         temperature = candidates.temperature(scores)
         lists = candidates.best(scores, temperature)
         longest = lists.kinds.shape[1]
-        for depth in sorted({min(depth, longest) for depth in depths}):
-            weights, of_weights = refined(LAMBDAS, partial(measure, lists.first(depth)), least)
+        for depth in sorted({min(depth, longest) for depth in DEPTHS}):
+            of_depth = partial(measure, lists.first(depth))
+            weights, of_weights = refined(LAMBDAS, of_depth, REFINED_ABOVE)
             settings += [Setting(source, temperature, depth, weight) for weight in weights]
             points.append(of_weights)
     return Tried(settings, np.concatenate(points))

@@ -23,15 +23,13 @@ from paragon.adapters.collection import Collection, load_collection, save_collec
 from paragon.adapters.frozen import best_of, held_out_losses
 from paragon.backbones import train_backbone
 from paragon.errors import ParagonError
-from paragon.evaluation.differences import shares_from_generated
 from paragon.evaluation.methods import METHODS
 from paragon.evaluation.protocol import Row, Scores
-from paragon.evaluation.summary import over_seeds, significant
+from paragon.evaluation.summary import significant
 from paragon.generator.generator import Generator
 from paragon.objectives.weights import random_weights, simplex_lattice
 from paragon.params import ARTIFACTS, Count, Overridden, Section, load_params, merge_sections
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
-from paragon_study.ablations.budgets import at_budgets
 from paragon_study.ablations.greedy import GAINS, Greedy
 from paragon_study.ablations.trials import Bench, Plan, Vectors, joined, tuned_adapters
 from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
@@ -60,7 +58,6 @@ class LawEntry(StudyEntry):
     oracles: Count
     drawn: Annotated[int, Field(ge=0)] = 0  # random evaluation weights, beside the lattice
     anchors: Annotated[list[Count], Field(min_length=1)]
-    end_to_end: bool = True  # also rivals that need no tuned adapters
 
     def adapters(self) -> dict[str, Any]:
         """Return its section `adapters`: all anchors it can need, then the drawn weights."""
@@ -109,7 +106,6 @@ class Ablations(Plan):
     law: dict[str, LawEntry]
     end_to_end: list[str]  # rivals that need no tuned adapters
     equal: Count  # number of tuned adapters, to whose cost theirs is equal
-    budgets: dict[str, StudyEntry] = {}
     tried: list[dict[str, Any]] = []  # changes of a backbone's settings
     tuning: dict[str, StudyEntry] = {}
 
@@ -281,7 +277,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     # Rivals without tuned adapters may cost as much as some of these.
     change = {
         "adapters": {"anchors": tuned.anchors[: plan.equal].tolist()},
-        "rivals": {"end_to_end": plan.end_to_end if entry.end_to_end else []},
+        "rivals": {"end_to_end": plan.end_to_end},
     }
     rivals = train_rivals(plan.study("law", name, change), folder)
     train, _ = training_task(study)
@@ -326,31 +322,6 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     table["method"] = names[0]
     table["anchors"] = names[2]
     return table
-
-
-def measure_budgets(plan: Ablations, name: str) -> pd.DataFrame:
-    """Measure a study at budgets of fetched items: a row for each budget, method and share."""
-    entry = plan.entry("budgets", name)
-    study = open_study(entry.dataset, entry.backbone, {"run": {"seeds": plan.seeds}})
-    settings = study.params.evaluation
-    trained = study.load_trained()
-    users = trained.test_set.evaluation.users
-    rows = []
-    for budget, (measures, at_shares) in at_budgets(trained, settings.shares).items():
-        differences = shares_from_generated(at_shares, users, settings.resamples)
-        for method, by_name in measures.items():
-            values = over_seeds(by_name)
-            for key, value in differences.get(method, {}).items():
-                values[key.replace("alpha_ndcg", "difference")] = value
-            for share in settings.shares:
-                percent = f"{100 * share:g}"
-                row: dict[str, Any] = {"fetched": budget, "method": method}
-                row["share"] = pd.to_numeric(percent)
-                for key, value in values.items():
-                    if f"_{percent}" in key and not key.endswith("_note"):
-                        row[key.replace(f"_{percent}", "")] = value
-                rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def measure_tuning(plan: Ablations, name: str) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 from matplotlib.tri import Triangulation
 
-from paragon.evaluation.methods import methods_of
 from paragon.metrics.statistics import mean_interval
 from paragon.params import ROOT
 from paragon.storage import require
@@ -41,7 +40,7 @@ TABLES = ROOT / "ablations" / "results"
 
 
 def load_table(kind: str, folder: Path = TABLES) -> pd.DataFrame:
-    """Read the recorded rows of a kind: ``factorial``, ``law``, ``budgets`` or ``tuning``."""
+    """Read the recorded rows of a kind: ``factorial``, ``law`` or ``tuning``."""
     return pd.read_csv(require(folder / f"{kind}.csv", f"python -m paragon trial {kind}"))
 
 
@@ -166,84 +165,6 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
     note = style.seeds_note((rows for _, rows in law.groupby("name")), "Vertical lines")
     style.small_print(figure, note, "Methods without markers do not learn from them.")
     return figure
-
-
-@style.drawn
-def budgets(table: pd.DataFrame) -> Figure:
-    """Plot α-nDCG@10 over fetched items: a row for each study, a column for each share."""
-    panels = table.groupby(["name", "share"], sort=False)
-    names = table["name"].drop_duplicates()
-    shares = table["share"].drop_duplicates()
-    height = 1 + 1.6 * len(names)
-    figure, axes = style.panels(7.2, height, len(names), len(shares), **style.SHARED)
-    for ax, (name, share) in zip(axes.flat, product(names, shares), strict=True):
-        methods = panels.get_group((name, share)).groupby("method", sort=False)
-        for method, rows in methods:
-            kind = look(method)
-            is_reranker = method in methods_of("reranked")
-            ax.plot(
-                rows["fetched"],
-                rows["alpha_ndcg"],
-                label=kind.label if is_reranker else f"{kind.label}, then xQuAD",
-                color=kind.colour,
-                ls=kind.line,
-                marker=kind.marker,
-                markersize=4,
-                linewidth=1.2,
-            )
-        ax.set_xscale("log")
-        ax.set_xticks([10, 100, 1000], ["10", "100", "1,000"])
-        ax.minorticks_off()
-    for ax, share in zip(axes[0], shares, strict=True):
-        ax.set_title(f"{share} % of the accuracy", fontsize=8)
-    for ax, name in zip(axes[:, 0], names, strict=True):
-        ax.set_ylabel(f"{name}\nα-nDCG@10", fontsize=8)
-    figure.supxlabel("items fetched, then re-ranked", fontsize=8)
-    style.method_legend(figure, axes[-1, 0], columns=3)
-    return figure
-
-
-def catching_up(table: pd.DataFrame, fetched: int = 20) -> pd.DataFrame:
-    """Tabulate the smallest number of items at which xQuAD catches up with `generated`, xQuAD.
-
-    Row *as many*: both fetch the same number; in brackets the 95 % interval over users. The other
-    row: the lists are as diverse as those of `generated` with ``fetched`` items; in brackets the
-    interval over its seeds. Between measured numbers, logarithms are interpolated.
-    """
-    cells: dict[tuple, dict[str, str]] = {}
-    groups = table.set_index("fetched").groupby(["name", "share"], sort=False)
-    for (name, share), rows in groups:
-        xquad = rows[rows["method"] == "xquad"]
-        generated = rows[rows["method"] == "generated"].loc[fetched]
-        # Diversity beyond `generated`: the mean, then the limits; the upper one catches up first.
-        leads = {
-            "as many": (
-                xquad["difference"],
-                xquad["difference_high"],
-                xquad["difference_low"],
-            ),
-            f"{fetched} by generated": (
-                xquad["alpha_ndcg"] - generated["alpha_ndcg"],
-                xquad["alpha_ndcg"] - generated["alpha_ndcg_low"],
-                xquad["alpha_ndcg"] - generated["alpha_ndcg_high"],
-            ),
-        }
-        for row, lines in leads.items():
-            number, low, high = (_where_it_reaches_zero(lead) for lead in lines)
-            text = number if number == low == high else f"{number} ({low} to {high})"
-            cells.setdefault((name, row), {})[f"{share} %"] = text
-    return pd.DataFrame.from_dict(cells, orient="index")
-
-
-def _where_it_reaches_zero(lead: pd.Series) -> str:
-    """Return the smallest number of items, the index, at which a lead is 0, as text."""
-    largest_so_far = lead.fillna(-1).cummax()
-    logarithm = np.interp(0, largest_so_far, np.log(lead.index), -np.inf, np.inf)
-    if logarithm == -np.inf:
-        return f"≤ {lead.index.min()}"
-    if logarithm == np.inf:
-        return f"> {lead.index.max()}"
-    return f"{np.exp(logarithm):.0f}"
 
 
 @style.drawn

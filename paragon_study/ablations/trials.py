@@ -29,7 +29,7 @@ Rows = Callable[[Any, str], pd.DataFrame]  # (plan, name of a trial) -> rows
 Vectors = Mapping[str, Tensor]  # adapters [W, P] by method
 # The sections of params.yaml that the rows of a trial depend on, and by kind where they are others.
 SETTINGS = {"data", "backbones", "adapters", "generator", "generators", "rivals"}
-SETTINGS_OF = {"budgets": SETTINGS | {"evaluation"}, "tuning": {"data", "backbones"}}
+SETTINGS_OF = {"tuning": {"data", "backbones"}}
 
 
 class Plan(Section):
@@ -71,9 +71,6 @@ class Plan(Section):
         backbone = getattr(entry, "backbone", None)
         params = load_params(study=study, backbone=backbone)
         sections = params.model_dump(include=SETTINGS_OF.get(kind, SETTINGS))
-        for rule in ("repeats", "ties"):  # they came later, and count only where they are set
-            if sections["data"][rule] is None:
-                del sections["data"][rule]
         content = [sections, *self.follows_from(kind, name)]
         text = json.dumps(content, sort_keys=True, default=Section.model_dump)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -126,7 +126,5 @@ def write_pages() -> None:
     curve = pd.read_csv(require(RESULTS / dataset / backbone / "curve.csv", "evaluation"))
     lead = figures.trade_off(curve, shares=load_params().evaluation.shares)
     law = contrasts.anchor_law(contrasts.load_table("law"))
-    budgets = contrasts.budgets(contrasts.load_table("budgets"))
     figures.save_figure(lead, ROOT / "docs/lead.png")
     figures.save_figure(law, ROOT / "ablations/law.png")
-    figures.save_figure(budgets, ROOT / "ablations/budgets.png")

@@ -12,7 +12,6 @@ from paragon.evaluation.methods import METHODS, named
 from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, all_choices, with_shares
 from paragon.metrics import ranking
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
-from paragon_study.ablations.budgets import at_budgets
 from tests.conftest import trained_study, uneven
 
 SHARES = (0.95, 0.5)
@@ -107,30 +106,6 @@ def test_the_most_diverse_setting_of_validation_is_measured_on_test_users(toy_st
         gain = (alpha - plain["test"][1]) / (1 - plain["test"][1])
         assert found["possible"].value == pytest.approx(gain, abs=1e-4)
     assert any(name in of_share for of_share in rows.values())
-
-
-def test_a_budget_is_all_that_is_re_ranked(toy_study):
-    """Hardly any accuracy is asked for: the most diverse order of the items that are fetched."""
-    found = at_budgets(toy_study, (0.01,), (10, 1000), ("xquad", "generated"))
-    sequences, alpha = toy_study.test_set.sequences, {}
-    vectors = {"xquad": torch.zeros(1, toy_study.test.form.size)}
-    weights = torch.tensor([[w, 1 - w] for w in WEIGHTS[::10]])
-    vectors["generated"] = toy_study.generators["generated"][0].generate(weights)
-    for name, part in product(vectors, ("valid", "test")):
-        events, task = sequences.evaluation(part), getattr(toy_study, part)
-        without, categories = sequences.excluded(events), sequences.categories
-        ideal = ranking.ideal_alpha_dcg(categories, 10, excluded=without)
-        alpha[name, part] = []
-        for vector in vectors[name]:
-            ten = ranking.top_k(task.catalogue_scores(vector).numpy(), 10, without)
-            best = ranking.ideal_alpha_dcg(categories, 10, candidates=ten)
-            alpha[name, part].append((best[:, 9] / ideal[:, 9]).mean())
-    for name in vectors:
-        expected = alpha[name, "test"][np.argmax(alpha[name, "valid"])]
-        by_hand = found[10][0][name]["alpha_ndcg_1"][0].value
-        assert by_hand == pytest.approx(expected, rel=0.01)
-        assert found[1000][0][name]["alpha_ndcg_1"][0].value > by_hand
-    assert found[1000][0]["xquad"]["alpha_ndcg_1"][0].value == pytest.approx(1, abs=0.01)
 
 
 def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypatch):

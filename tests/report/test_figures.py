@@ -15,11 +15,6 @@ PAIRS = np.column_stack([WEIGHTS, 1 - WEIGHTS])
 NDCG = np.array([0.156, 0.23, 0.284, 0.315, 0.363, 0.398, 0.425, 0.443, 0.456, 0.468, 0.467])
 ALPHA = np.array([0.725, 0.728, 0.72, 0.708, 0.692, 0.669, 0.648, 0.623, 0.598, 0.581, 0.551])
 LATTICE = np.array([[i, j, 4 - i - j] for i in range(5) for j in range(5 - i)]) / 4
-BUDGETS = pd.DataFrame(
-    [("toy", 95, method, n, 0.5 + at / 10) for method in ("xquad", "generated")
-     for at, n in enumerate((10, 100, 1000))],
-    columns=["name", "share", "method", "fetched", "alpha_ndcg"],
-)  # fmt: skip
 LAW = pd.DataFrame(
     [("toy", "d", 3, "sasrec", method, number, seed, 0.1 * seed + number / 20, number / 30)
      for method in ("nearest", "generated") for number in (5, 10) for seed in range(3)]
@@ -72,7 +67,6 @@ FIGURES = {
     "people": ([{"generated": CONTENT}], OURS),
     "ternary": ([LATTICE, LATTICE[:, 0], list("abc"), "x"], "a = 1"),
     "anchor_law": ([LAW, ["nearest", "generated", "hypernetwork"]], "SASRec"),
-    "budgets": ([BUDGETS], style.look("xquad").label),
 }
 
 
