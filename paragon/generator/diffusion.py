@@ -59,14 +59,14 @@ class Schedule(nn.Module):
         a, s = self._at(t)
         return a * noisy - s * v
 
-    def weight(self, t: Tensor, most: float) -> Tensor:
-        """Weigh squared errors of x_0 at steps ``t [B]`` by ``min(1 / s_t^2, most)``: ``[B, 1]``.
+    def loss_factor(self, t: Tensor, limit: float) -> Tensor:
+        """Return the factor ``min(1 / s_t^2, limit)`` of squared errors of x_0: ``[B, 1]``.
 
-        Without the bound, this is the squared error of v. It grows to thousands where there is
+        Without the limit, this is the squared error of v. It grows to thousands where there is
         hardly any noise, and nothing to learn (Hang et al., ICCV 2023: Min-SNR).
         """
         _, s = self._at(t)
-        return s.square().reciprocal().clamp(max=most)
+        return s.square().reciprocal().clamp(max=limit)
 
 
 def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
@@ -113,28 +113,15 @@ def ideal(collected: Tensor, schedule: Schedule) -> Predict:
     return predict
 
 
-def ddim(
-    predict: Predict,
-    schedule: Schedule,
-    noise: Tensor,
-    *,
-    steps: int,
-    eta: float = 0.0,
-    generator: torch.Generator | None = None,
-    clip: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Sample by DDIM (Song et al. 2021, eq. 12 and 16) over ``steps`` evenly spaced times.
+def ddim(predict: Predict, schedule: Schedule, noise: Tensor, steps: int) -> Tensor:
+    """Sample ``[B, D]`` from ``noise [B, D]`` by DDIM over ``steps`` evenly spaced times.
 
-    The study uses the defaults; with the other values, tests compare it with another library.
+    At each time x_0 is predicted, and eps follows from it. Both are mixed for the next, less noisy
+    time t' (Song et al. 2021, eq. 12 with sigma = 0, so no new noise is drawn)::
 
-    With alpha the ``alpha_bar`` of one time and alpha' that of the next, less noisy one::
+        x_t' = a_t' x_0 + s_t' eps
 
-        sigma = eta sqrt((1 - alpha') / (1 - alpha)) sqrt(1 - alpha / alpha')
-        x'    = sqrt(alpha') x_0 + sqrt(1 - alpha' - sigma^2) eps + sigma * new noise
-
-    ``eta = 0`` is deterministic; ``eta = 1`` with all steps is DDPM (Ho et al. 2020). ``clip``:
-    lower and upper bounds ``[D]`` of x_0. ``noise`` and the result are ``[B, D]``. Raise
-    ``ParagonError`` for ``steps`` out of range.
+    After the last time, a = 1 and s = 0. Raise ``ParagonError`` for ``steps`` out of range.
     """
     if not 1 <= steps <= schedule.steps:
         raise ParagonError(f"sampler steps: {steps} is out of range; use 1 to {schedule.steps}")
@@ -143,13 +130,7 @@ def ddim(
     for now, after in zip(times, [*times[1:], -1], strict=True):
         t = torch.full((len(x),), int(now), device=x.device)  # [B]
         clean = predict(x, t)  # x_0 [B, D]
-        if clip is not None:
-            clean = clean.clamp(*clip)  # [B, D]
         eps = (x - schedule.signal[now] * clean) / schedule.noise[now]  # [B, D]
-        alpha = schedule.alpha_bar[now].item()
-        alpha_after = schedule.alpha_bar[after].item() if after >= 0 else 1.0
-        sigma = eta * ((1 - alpha_after) / (1 - alpha) * (1 - alpha / alpha_after)) ** 0.5
-        x = alpha_after**0.5 * clean + max(1 - alpha_after - sigma**2, 0.0) ** 0.5 * eps
-        if sigma:
-            x = x + sigma * torch.randn(x.shape, generator=generator, device=x.device)
+        alpha_bar = schedule.alpha_bar[after].item() if after >= 0 else 1.0
+        x = alpha_bar**0.5 * clean + (1 - alpha_bar) ** 0.5 * eps  # [B, D]
     return x
