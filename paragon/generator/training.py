@@ -51,8 +51,8 @@ def diffusion_loss(
     drop = torch.from_numpy(rng.random(len(clean)) < settings.condition_drop).to(device)  # [B]
     noisy = schedule.diffuse(clean, noise, t)  # z_t [B, K]
     error = model.clean(noisy, t, weights, drop) - clean  # [B, K]
-    weight = schedule.weight(t, settings.weight_limit)  # [B, 1]
-    return (weight * error.square()).mean()
+    factor = schedule.loss_factor(t, settings.weight_limit)  # [B, 1]
+    return (factor * error.square()).mean()
 
 
 def task_loss(
@@ -173,11 +173,19 @@ def train_generator(
             stored.save(state, record)
 
     description = made_with | {"curves": stretches(record["curves"]), "guidance": 1.0}
-    by_guidance = guidance_losses(Generator(averaged, description), valid)
-    description["guidance"] = min(by_guidance, key=lambda guidance: by_guidance[guidance])
-    tabulated = [[guidance, float(f"{loss:.6g}")] for guidance, loss in by_guidance.items()]
-    description["guidance_losses"] = tabulated
-    return Generator(averaged, description)
+    return with_best_guidance(Generator(averaged, description), valid)
+
+
+def with_best_guidance(generator: Generator, valid: FrozenTask) -> Generator:
+    """Return the generator with the guidance that has the smallest validation task loss.
+
+    Its description lists the losses of all guidance values of the settings.
+    """
+    losses = guidance_losses(generator, valid)
+    best = min(losses, key=lambda guidance: losses[guidance])
+    tabulated = [[guidance, float(f"{loss:.6g}")] for guidance, loss in losses.items()]
+    chosen = {"guidance": best, "guidance_losses": tabulated}
+    return Generator(generator.model, generator.description | chosen)
 
 
 def guidance_losses(generator: Generator, valid: FrozenTask) -> dict[float, float]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from paragon.adapters.collection import Collection
 from paragon.adapters.frozen import FrozenTask
 from paragon.generator.generator import Generator
-from paragon.generator.training import guidance_losses
+from paragon.generator.training import with_best_guidance
 from paragon.params import GeneratorSettings, checked
 from paragon_study.ablations.ablate import (
     GENERATORS,
@@ -90,9 +90,7 @@ def resampled(generator: Generator, change: Mapping[Any, Any], valid: FrozenTask
     settings = generator.settings.model_dump() | dict(change)
     model = copy.copy(generator.model)  # with the same parameters
     model.settings = checked(GeneratorSettings, settings, "ablations/params.yaml: factors")
-    losses = guidance_losses(Generator(model, generator.description), valid)  # by guidance
-    chosen = min(losses, key=lambda guidance: losses[guidance])
-    return Generator(model, generator.description | {"guidance": chosen})
+    return with_best_guidance(Generator(model, generator.description), valid)
 
 
 def rows_of_seed(bench: AblationBench, variants: list[Variant], index: int) -> pd.DataFrame:

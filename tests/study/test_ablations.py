@@ -18,14 +18,13 @@ from paragon.adapters.frozen import held_out_losses
 from paragon.adapters.mixtures import interpolation, rbf
 from paragon.backbones import train_backbone
 from paragon.evaluation.protocol import Scores
+from paragon.generator.training import guidance_losses
 from paragon.metrics.control import set_hv
 from paragon.metrics.statistics import mean_interval
-from paragon.rivals.end_to_end import END_TO_END
-from paragon_study.ablations import ablate, budgets, contrasts, factorial, trials
+from paragon_study.ablations import ablate, contrasts, factorial, trials
 from paragon_study.ablations.ablate import Ablations, Option, spread_weights, start_weights
 from paragon_study.ablations.greedy import Greedy
 from paragon_study.pipeline.study import Study
-from paragon_study.report.style import look
 from tests.conftest import refused
 
 
@@ -193,7 +192,7 @@ def test_a_trained_generator_samples_with_other_settings_and_chooses_its_guidanc
     assert torch.equal(other.generate(weights), asked) and not torch.equal(asked, before)
     assert torch.equal(generator.generate(weights), before)  # the given one stays as it is
     few = factorial.resampled(generator, {"guidance": [1.0, 3.0]}, valid)
-    losses = factorial.guidance_losses(few, valid)
+    losses = guidance_losses(few, valid)
     assert losses[few.guidance] == min(losses.values())
     refused("sampler_steps", factorial.resampled, generator, {"sampler_steps": 0}, valid)
 
@@ -316,7 +315,7 @@ equal: 3
 law:
   a: {dataset: toy, backbone: sasrec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
   b: {dataset: toy, backbone: gru4rec, oracles: 4, anchors: [3], objectives: [accuracy, diversity]}
-budgets:
+tuning:
   p: {dataset: toy, backbone: sasrec}
 """
 
@@ -334,7 +333,7 @@ def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monke
         (tmp_path / "ablations" / "params.yaml").write_text(text)
         made.clear()
         whole = Ablations.load()
-        for kind in ("budgets",) if name else ("law", "budgets"):
+        for kind in ("tuning",) if name else ("law", "tuning"):
             whole.run(kind, [name] if name else whole.missing(kind), None if renew else rows_of)
         return list(made)
 
@@ -342,7 +341,7 @@ def test_what_is_missing_is_run_and_takes_its_place_in_the_table(tmp_path, monke
     table = tmp_path / "ablations" / "results" / "law.csv"
     before = table.read_text()
     assert before.splitlines()[:3] == ["name,method,m", "a,tuned,1", "a,constant,0.333333"]
-    # The entry `a` differs now, `b` and the budgets do not.
+    # The entry `a` differs now, `b` and the tuning do not.
     other = PLAN.replace("sasrec, oracles: 4", "sasrec, oracles: 5")
     assert run(other) == ["a"]
     assert table.read_text() == before  # rows of `b` and their place are kept
@@ -364,20 +363,6 @@ def test_differences_are_taken_seed_by_seed():
     assert found.tolist() == pytest.approx([mean, low, high, 2])
 
 
-def test_where_xquad_catches_up_is_read_off_its_line():
-    line = {"name": "s", "share": 90, "fetched": [10, 100, 1000]}
-    xquad = pd.DataFrame(line | {"method": "xquad", "alpha_ndcg": [0.1, 0.2, 0.3]})
-    other = pd.DataFrame(line | {"method": "generated", "alpha_ndcg": [0.2, 0.1, 0.0]})
-    for end, move in {"": 0, "_low": -0.05, "_high": 0.05}.items():
-        xquad[f"difference{end}"] = xquad["alpha_ndcg"] - other["alpha_ndcg"] + move
-        other[f"alpha_ndcg{end}"] = [0.2 + move, 0.1, 0.0]
-    found = contrasts.catching_up(pd.concat([xquad, other]), 10)["90 %"].tolist()
-    assert found == ["32 (18 to 56)", "100 (32 to 316)"]
-    early = xquad.assign(difference=1.0, difference_low=-1.0)
-    found = contrasts.catching_up(pd.concat([early, other]), 1000)["90 %"].tolist()
-    assert found == ["≤ 10 (18 to > 1000)", "≤ 10"]
-
-
 def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, monkeypatch):
     tuned = []
 
@@ -393,24 +378,6 @@ def test_adapters_are_tuned_once_for_their_settings(bench, settings, tmp_path, m
     assert load({"steps": 25})[1] == 2 and load({"steps": 25}, "another backbone")[1] == 3
     (tmp_path / "tuned.json").write_text("{}")  # interrupted
     assert load({"steps": 25}, "another backbone")[1] == 4
-
-
-def test_budgets_have_a_row_for_each_method_and_share(toy_study, settings, monkeypatch):
-    own = settings.evaluation.model_copy(update={"resamples": 1200, "shares": [0.9, 0.01]})
-    params = settings.model_copy(update={"evaluation": own})
-    study = SimpleNamespace(load_trained=lambda: toy_study, params=params)
-    monkeypatch.setattr(ablate, "open_study", lambda *_: study)
-    table = ablate.measure_budgets(Ablations.load(), "ml-100k-sasrec")
-    expected = set(product(budgets.BUDGETS, {*budgets.FETCHED} - {*END_TO_END}, (90, 1)))
-    assert set(table[["fetched", "method", "share"]].itertuples(index=False)) == expected
-    rows = table.set_index(["fetched", "share", "method"]).sort_index()
-    for budget in budgets.BUDGETS:
-        others, own = rows.loc[budget, 1].drop("generated"), rows.loc[(budget, 1, "generated")]
-        gap = (others["alpha_ndcg"] - own["alpha_ndcg"]).to_numpy()
-        assert others["difference"].to_numpy() == pytest.approx(gap, abs=1e-5)
-        assert others["difference_p_holm"].between(0, 1).all()
-    figure = contrasts.budgets(table.assign(name="toy"))
-    assert [line.get_label() for line in figure.axes[0].lines][0] == look("xquad").label
 
 
 def test_a_backbone_is_trained_with_each_change_of_its_settings(seqs, settings, monkeypatch):
