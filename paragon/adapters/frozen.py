@@ -186,25 +186,32 @@ def frozen_task(
 def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
     """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events.
 
-    Losses are averaged over blocks of events; one that compares groups of users waits for all.
+    The events are searched in blocks. Most losses are means over events, so over blocks, too; one
+    that compares groups of users needs the divergences of all events first.
     """
-    by_group = {name: OBJECTIVES[name] for name in objectives if OBJECTIVES[name].by_group}
-    divergences: dict[str, list[Tensor]] = {name: [] for name in by_group}  # [..., A, B] each
-    total: Tensor | int = 0
+    sums: dict[str, Tensor | int] = {}  # of losses over events, [..., A] each
+    divergences: dict[str, list[Tensor]] = {}  # by block, [..., A, B] each
     # A backbone with a state for each pair of event and item holds d numbers for each: fewer rows.
     scores_per_event = vectors[..., 0].numel() * len(task.items)
     chunk = task.backbone.rows_at_a_time(128, scores_per_event)
     for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
-        losses = task.losses(vectors, rows, objectives)  # [..., A, O]
-        total = total + losses * len(rows)
-        for name, objective in by_group.items():
-            _, diverge = task.serve(vectors, rows)
-            divergences[name].append(diverge(str(objective.reference)))
-    means = torch.as_tensor(total / len(task.states))  # [..., A, O]
-    for name, objective in by_group.items():
-        of_all = torch.cat(divergences[name], -1)  # [..., A, N]
-        means[..., list(objectives).index(name)] = objective.loss(of_all, task.groups)
-    return means
+        lists, diverge = task.serve(vectors, rows)
+        for name in objectives:
+            objective = OBJECTIVES[name]
+            if objective.by_group:
+                divergences.setdefault(name, []).append(diverge(str(objective.reference)))
+            else:
+                loss = lists.losses([name], task.groups[rows], diverge)[..., 0]  # [..., A]
+                sums[name] = sums.get(name, 0) + loss * len(rows)
+
+    means: list[Tensor] = []  # [..., A] each
+    for name in objectives:
+        if name in divergences:
+            of_all = torch.cat(divergences[name], -1)  # [..., A, N]
+            means.append(OBJECTIVES[name].loss(of_all, task.groups))
+        else:
+            means.append(torch.as_tensor(sums[name] / len(task.states)))
+    return torch.stack(means, -1)
 
 
 def best_of(valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> Callable[[Tensor], Tensor]:

@@ -28,5 +28,20 @@ def no_losses(vectors, *_):
 
 def held_out(losses=no_losses):
     """Validation events, four of them, with losses ``[..., A, O]`` of vectors ``[..., A, P]``."""
-    backbone = SimpleNamespace(rows_at_a_time=lambda *_: 4)
-    return SimpleNamespace(states=torch.zeros(4, 1), items=[0], backbone=backbone, losses=losses)
+
+    def search(vectors, _):
+        """A list whose loss is ``losses`` of the objective's column."""
+        column = {"accuracy": 0, "diversity": 1}
+
+        def of(names, *_):
+            return losses(vectors)[..., [column[name] for name in names]]
+
+        return SimpleNamespace(losses=of), None
+
+    return SimpleNamespace(
+        states=torch.zeros(4, 1),
+        groups=torch.zeros(4),
+        items=[0],
+        backbone=SimpleNamespace(rows_at_a_time=lambda *_: 4),
+        serve=search,
+    )
