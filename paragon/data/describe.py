@@ -35,12 +35,6 @@ def describe(dataset: Dataset, sequences: Sequences, ndcg: np.ndarray | None = N
     times = pd.to_datetime(events["timestamp"], unit="s")
     first = times.min()
     last = times.max()
-    names = sequences.category_names
-    categories = f"{len(names)}: {', '.join(names[:MOST_NAMES]) or 'none'}"
-    if len(names) > MOST_NAMES:
-        categories += f" and {len(names) - MOST_NAMES:,} more"
-    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
-        categories += "; diversity is undefined where all items have the same"
     per_row = items["categories"].map(len)  # categories of each item
     groups = dataset.users["group"].value_counts()
     valid_users = len(np.unique(sequences.valid.users))
@@ -57,7 +51,7 @@ def describe(dataset: Dataset, sequences: Sequences, ndcg: np.ndarray | None = N
         "interactions of an item": _spread(per_item),
         "time (UTC)": f"{first} to {last}, {(last - first).days:,} days",
         "ties": f"{tied:.1%} of the interactions share their second with another of the same user",
-        "categories": categories,
+        "categories": _categories(sequences),
         "categories of an item": f"{_spread(per_row)}; {(per_row == 0).sum():,} items without",
         "groups of users": ", ".join(f"{g} {n:,}" for g, n in groups.items()) or "none",
         "repeats": repeats(dataset),
@@ -70,16 +64,42 @@ def describe(dataset: Dataset, sequences: Sequences, ndcg: np.ndarray | None = N
         "validation": f"{counts['valid']:,} interactions of {valid_users:,} users",
         "test": f"{counts['test']:,} interactions of {test_users:,} users",
     }
+    warnings = {
+        "order of ties": _ties_give_away(events, sequences),
+        "too few users": _too_few(min(valid_users, test_users), ndcg),
+    }
+    facts |= {name: warning for name, warning in warnings.items() if warning}
+    return pd.Series(facts, name=dataset.name)
+
+
+def _categories(sequences: Sequences) -> str:
+    """List the names of the first categories."""
+    names = sequences.category_names
+    text = f"{len(names)}: {', '.join(names[:MOST_NAMES]) or 'none'}"
+    if len(names) > MOST_NAMES:
+        text += f" and {len(names) - MOST_NAMES:,} more"
+    if len(np.unique(sequences.categories[1:], axis=0)) < 2:
+        text += "; diversity is undefined where all items have the same"
+    return text
+
+
+def _ties_give_away(events: pd.DataFrame, sequences: Sequences) -> str | None:
+    """Warn if events of the same second are in the order of the items' ids."""
     along = order_of_ties(events)
-    if abs(along) >= FOLLOWS and "ties" not in description:
-        test = sequences.test
-        ends = sequences.offsets[test.users] + test.positions  # [N], the place of each target
-        share = (sequences.times[ends] == sequences.times[ends - 1]).mean()
-        facts["order of ties"] = (
-            "WARNING: events of the same second follow the ids of the items (rank correlation "
-            f"{along:.2f}). Of {share:.0%} of the test events, the target shares its second with "
-            "the event before, and its id gives it away; set data.ties: shuffled in params.yaml"
-        )
+    if abs(along) < FOLLOWS or "ties" in sequences.description:
+        return None
+    test = sequences.test
+    ends = sequences.offsets[test.users] + test.positions  # [N], the place of each target
+    share = (sequences.times[ends] == sequences.times[ends - 1]).mean()
+    return (
+        "WARNING: events of the same second follow the ids of the items (rank correlation "
+        f"{along:.2f}). Of {share:.0%} of the test events, the target shares its second with "
+        "the event before, and its id gives it away; set data.ties: shuffled in params.yaml"
+    )
+
+
+def _too_few(users: int, ndcg: np.ndarray | None) -> str | None:
+    """Warn if a loss of accuracy needs more ``users``; ``ndcg`` as for :func:`describe`."""
     mean, square, known = MEAN, SQUARE, "assumed"
     if ndcg is not None and ndcg.any():
         mean, known = float(ndcg.mean()), "measured"
@@ -87,16 +107,16 @@ def describe(dataset: Dataset, sequences: Sequences, ndcg: np.ndarray | None = N
     too_few = []
     for share in GIVEN_UP:
         needed = users_needed(share, mean, square)
-        if min(valid_users, test_users) < needed:
+        if users < needed:
             too_few.append(f"{needed:,} for {share:.0%}")
-    if too_few:
-        facts["too few users"] = (
-            "to tell a loss of accuracy from chance. Needed for a loss of so much are about "
-            f"{', '.join(too_few)}, if NDCG@10 is about {mean:.3g} ({known}), and that of two "
-            f"recommenders correlates by {ALIKE} over users (half the NDCG@10 needs twice as many "
-            "users, lists that are more alike need fewer); lists can be served all the same"
-        )
-    return pd.Series(facts, name=dataset.name)
+    if not too_few:
+        return None
+    return (
+        "to tell a loss of accuracy from chance. Needed for a loss of so much are about "
+        f"{', '.join(too_few)}, if NDCG@10 is about {mean:.3g} ({known}), and that of two "
+        f"recommenders correlates by {ALIKE} over users (half the NDCG@10 needs twice as many "
+        "users, lists that are more alike need fewer); lists can be served all the same"
+    )
 
 
 def users_needed(share: float, mean: float = MEAN, square: float = SQUARE) -> int:

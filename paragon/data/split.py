@@ -12,6 +12,8 @@ from paragon.data.table import Dataset
 from paragon.errors import ParagonError
 
 SPLITS = ("leave_one_out", "global_time")
+# The values of rules that are names; of the others any value will do.
+ALLOWED = {"split": SPLITS, "repeats": ("first", None), "ties": ("shuffled", None)}
 TRAIN, VALID, TEST = 0, 1, 2  # the part of an event
 # A dataset, the ids of its users, the events with a rating that is high enough (index of the user,
 # index of the item, and time, `[E]` each, in the order of the file), and the number of all events.
@@ -62,12 +64,11 @@ def prepare(
 
     Raises ``ParagonError`` if training, validation or test has no event.
     """
-    if split not in SPLITS:
-        raise ParagonError(f"data.split: {split!r} is unknown; choose one of {SPLITS}")
-    if repeats not in (None, "first"):
-        raise ParagonError(f"data.repeats: {repeats!r} is unknown; choose 'first' or None")
-    if ties not in (None, "shuffled"):
-        raise ParagonError(f"data.ties: {ties!r} is unknown; choose 'shuffled' or None")
+    names = {"split": split, "repeats": repeats, "ties": ties}
+    for name, value in names.items():
+        if value not in ALLOWED[name]:
+            problem = f"{value!r} is unknown; choose one of {ALLOWED[name]}"
+            raise ParagonError(f"data.{name}: {problem}")
     rules = {
         "split": split,
         "midnight": midnight,
@@ -98,14 +99,9 @@ def prepare(
     n_users = len(user_ids)
     n_items = len(catalogue)
 
-    # Sort by user and time.
     lengths = np.bincount(user)  # [U]
     offsets = np.concatenate([[0], np.cumsum(lengths)])  # [U + 1]
-    if ties == "shuffled":
-        place = np.random.default_rng([seed, 2]).permutation(len(times))  # [E], within a tie
-        order = np.lexsort((place, times, user))
-    else:
-        order = np.lexsort((times, user))  # stable: ties keep the order of the file
+    order = _order(user, times, ties, seed)  # [E]
     times = times[order]
     item = item_numbers[item[order]]
     part = part[order]
@@ -117,11 +113,7 @@ def prepare(
         part[ends - 1] = TEST
 
     sizes = np.bincount(part, minlength=3).tolist()
-    for name, size in zip(("training", "validation", "test"), sizes, strict=True):
-        if not size:
-            why = f"no {name} event is left after the split {split}"
-            advice = "choose another or looser filters in the section data of params.yaml"
-            raise ParagonError(f"dataset {dataset.name}: {why}; {advice}")
+    _check_sizes(sizes, dataset.name, split)
     valid, test = _held_out(item, part, offsets, n_items, negatives, seed, user_ids)
     held_out_users = np.concatenate([valid.users, test.users])  # one entry per event
     category_names, categories = _category_table(catalogue["categories"].tolist())
@@ -161,6 +153,23 @@ def prepare(
         group_names=groups.categories.tolist(),
         description=description,
     )
+
+
+def _order(user: np.ndarray, times: np.ndarray, ties: str | None, seed: int) -> np.ndarray:
+    """Return the order ``[E]`` of events by user, then by time, then by the rule for ``ties``."""
+    if ties == "shuffled":
+        place = np.random.default_rng([seed, 2]).permutation(len(times))  # [E], within a tie
+        return np.lexsort((place, times, user))
+    return np.lexsort((times, user))  # stable: ties keep the order of the file
+
+
+def _check_sizes(sizes: list[int], dataset: str, split: str) -> None:
+    """Refuse a split without training, validation or test events; ``sizes`` in this order."""
+    for name, size in zip(("training", "validation", "test"), sizes, strict=True):
+        if not size:
+            why = f"no {name} event is left after the split {split}"
+            advice = "choose another or looser filters in the section data of params.yaml"
+            raise ParagonError(f"dataset {dataset}: {why}; {advice}")
 
 
 def _held_out(
