@@ -317,7 +317,10 @@ def recover() -> None:
 
 @app.command()
 def verify(against: str = Option("HEAD", help="A git revision.")) -> None:
-    """Compare the results with those of a commit; exit code 1 if they differ or all are stale."""
+    """Compare the results with those of a commit.
+
+    Exit code 1: they differ, some were edited after they were computed, or all are stale.
+    """
     from paragon_study.checking.verify import compare_with_commit
 
     comparison = compare_with_commit(against)

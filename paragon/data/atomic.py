@@ -144,6 +144,15 @@ def kind_of(data: bytes) -> str:
     return next((kind for start, kind in KINDS.items() if data.startswith(start)), "")
 
 
+def is_utf8(data: bytes) -> bool:
+    """Return whether the bytes are text in UTF-8."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def decode(name: str, data: bytes, latin_1: bool = False) -> str:
     """Decode the bytes of a file as UTF-8; line ends become ``\\n``, those at the end are dropped.
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from paragon.data.atomic import decode, read_bytes, split_rows
+from paragon.data.atomic import decode, is_utf8, read_bytes, split_rows
 from paragon.data.table import (
     AN_ID,
+    FIRST,
     NEEDED,
     NUMBER,
     UNITS,
@@ -37,7 +38,9 @@ NAMES = {
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
 NO_ID = f"no id, which is {AN_ID}"
 YEARS = (
-    f"no time of 1973 to 2099, or of another unit; --unit {', '.join(UNITS)} since 1970 says which"
+    "no time of 1973 to 2049, or of another unit: leave the row out if 0 is a missing time; "
+    f"--unit {', '.join(UNITS)} says what numbers since 1970 are (spreadsheets count days since "
+    "1900: subtract 25569)"
 )
 # 3/4/2024 wherever it stands in the text, 2024/4/3, and the form that both are brought into.
 NUMERIC = re.compile(
@@ -75,13 +78,13 @@ TIME_OF_DAY = re.compile(
     rf"|\d{{1,2}}(?:[:.]\d\d)?(?:{AM_PM}|\s*(?:uhr|o'clock))",
     re.IGNORECASE,
 )
-# 10.30, 10-30-00, 930, or an hour: times of day only in a column whose name says so.
-TIME_NAME = re.compile(r"time|clock|hour(?!s)|uhr|zeit|heure|hora", re.IGNORECASE)
-DIGITS_OF_DAY = r"(?:[01]?\d|2[0-3])[-.]?[0-5]\d(?:[-.]?[0-5]\d)?(?:\.0+)?"
-HOUR_NAME = re.compile(r"hour(?!s)", re.IGNORECASE)
+# An hour, 10.30, 10-30-00 or 930: times of day only in a column whose name says so.
+TIME_NAME = re.compile(
+    r"time|clock|uhr|zeit|hour(?!s)|stunde(?!n)|heure(?!s)|hora(?!s)", re.IGNORECASE
+)
+DIGITS_OF_DAY = r"(?:[01]?\d|2[0-3])(?:[-.]?[0-5]\d){0,2}(?:\.0+)?"
 # In a column of such a name, any number is a time of day: seconds, or a part of the day.
 DAYTIME_NAME = re.compile(r"time.?of.?day|tod|clock|uhrzeit", re.IGNORECASE)
-HOUR_OF_DAY = r"(?:[01]?\d|2[0-3])(?:\.0+)?"
 MIDNIGHT = re.compile(
     rf"[T\s]+(?:00?:00(?::00(?:[.,]0+)?)?|12:00(?::00)?\s*a\.?m\b\.?)(?:{ZONE})?\Z", re.IGNORECASE
 )
@@ -161,7 +164,14 @@ class CsvFiles:
 
         ``needed``: our names of the columns that the file must have.
         """
-        text = decode(str(path), read_bytes(path), latin_1=True)
+        data = read_bytes(path)
+        text = decode(str(path), data, latin_1=True)
+        if not is_utf8(data):
+            example = next(word for word in text.split() if not word.isascii())
+            self.used.append(
+                f"{path}: not UTF-8, so it was read as Latin-1, as in {shown(example)}; if letters "
+                "are wrong, save it as UTF-8"
+            )
         first_line = text.lstrip("\r\n").partition("\n")[0]
         separator = max(",;\t|", key=first_line.count)
         if re.match("['\"]?sep=", first_line, re.IGNORECASE):
@@ -240,7 +250,8 @@ class CsvFiles:
         if frame[column].str.fullmatch(TIME_OF_DAY).mean() > 0.5:
             of_day = [column]
         elif "timestamp" not in self.columns and _are_days(frame[column], self.unit):
-            of_day = [other for other in frame if _are_times_of_day(frame[other])]
+            others = frame.drop(columns=column)
+            of_day = [other for other in others if _are_times_of_day(others[other])]
         if of_day:
             self.problems.append(
                 f"{table.name}, column {column}: the times of day are in column {of_day[0]}; write "
@@ -295,7 +306,15 @@ class CsvFiles:
             plausible = are_plausible(times, self.unit)
             self._check(events, "timestamp", readable, TIME)
             self._check(events, "timestamp", plausible | ~readable, YEARS)
-            return pd.Series(in_seconds(times, self.unit), index=texts.index)
+            seconds = pd.Series(in_seconds(times, self.unit), index=texts.index)
+            early = (seconds < FIRST).sum()
+            if early:  # the unit allows it
+                self.used.append(
+                    f"{events.name}, column {events.published['timestamp']}: {early:,} of "
+                    f"{len(texts):,} times are before 1973, and so the first of their users; leave "
+                    "these rows out if 0 stands for a missing time"
+                )
+            return seconds
 
         texts = texts.str.replace(COMPACT, r"\1-\2-\3", regex=True)
         texts = texts.str.replace(YEAR_FIRST, r"\1-\2-", regex=True)
@@ -331,7 +350,8 @@ class CsvFiles:
         found = found.fillna(pd.to_datetime(rest, format="mixed", utc=True, errors="coerce"))
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
         self._check(events, "timestamp", seconds >= 0, TIME)
-        self._check(events, "timestamp", are_plausible(seconds.to_numpy(), "seconds"), YEARS)
+        plausible = are_plausible(seconds.to_numpy(), "seconds") & (seconds >= FIRST)
+        self._check(events, "timestamp", plausible | (seconds < 0), YEARS)
         return seconds
 
     def _check_ids(self, table: RawTable, column: str) -> None:
@@ -393,12 +413,11 @@ def _is_clear(text: str) -> bool:
 def _are_times_of_day(texts: pd.Series) -> bool:
     """Return whether a column has times without dates, such as 10:30, or 930 if it is named so."""
     name = str(texts.name)
-    digits = HOUR_NAME.search(name) and texts.str.fullmatch(HOUR_OF_DAY).mean() > 0.9
+    if texts.str.fullmatch(TIME_OF_DAY).mean() > 0.5:
+        return True
     if DAYTIME_NAME.fullmatch(name):
-        digits = digits or texts.str.fullmatch(NUMBER).mean() > 0.9
-    if TIME_NAME.search(name):
-        digits = digits or texts.str.fullmatch(DIGITS_OF_DAY).mean() > 0.9
-    return bool(digits) or texts.str.fullmatch(TIME_OF_DAY).mean() > 0.5
+        return texts.str.fullmatch(NUMBER).mean() > 0.9
+    return bool(TIME_NAME.search(name)) and texts.str.fullmatch(DIGITS_OF_DAY).mean() > 0.9
 
 
 def _are_days(texts: pd.Series, unit: str) -> bool:

@@ -35,7 +35,7 @@ def prepare_large(
 
     ``interactions``: a file, or a pattern (``folder/*.parquet``) of files, which are read in order
     of name.  The columns are those of :meth:`Dataset.from_frame`, with ``timestamp`` in whole
-    seconds since 1970.  ``memory``: how much DuckDB may use.  ``unit``: "seconds" if most times are
+    seconds since 1970.  ``memory``: how much DuckDB may use.  ``unit``: "seconds" if times are
     of years before 1973.  Raises ``ParagonError`` for missing values, other units of time, or
     repeated events.
     """
@@ -91,7 +91,7 @@ def _check_kind(files: str) -> None:
 def _check(db: Any, files: str, unit: str) -> int:
     """Check all rows, make the view ``rated`` of them, and return their number.
 
-    Times may not be after 2099; without a ``unit``, at most half of them before 1973.  Raises
+    Times may not be after 2049; without a ``unit``, none before 1973.  Raises
     ``ParagonError`` for wrong or repeated events.
     """
     quoted = files.replace("'", "''")  # a view takes no parameters
@@ -118,10 +118,10 @@ def _check(db: Any, files: str, unit: str) -> int:
     repeated = len(db.view("repeated"))
     rows = len(db.view("rated"))
     early = len(db.view("rated").filter(f"timestamp < {FIRST}"))
-    if early > rows / 2 and not unit:
+    if early and not unit:
         raise ParagonError(
             f"{files}: {early} of {rows} values of timestamp are before 1973 as seconds; "
-            "convert them, or pass unit='seconds' if they are right"
+            "convert or remove them, or pass unit='seconds' if they are right"
         )
     if wrong or repeated:
         raise ParagonError(

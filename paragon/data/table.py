@@ -43,7 +43,8 @@ KINDS = {"rating": "float", "timestamp": "float", "title": "token_seq", "categor
 MILLISECONDS = 1e11  # as seconds this is the year 5138, as milliseconds it is 1973
 TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 20230101120000 are larger
 FIRST = 94_694_400  # 1973 in seconds: years, days and dates as one number are smaller
-LAST = 4_102_444_800  # 2100 in seconds
+# 2050 in seconds: days since 1900, as in spreadsheets, are later if they are of 1980 or after.
+LAST = 2_524_608_000
 NO_TIME = 2**31 - 1  # what programs write for an unknown time, the largest in 32 bits
 UNITS = ("seconds", "milliseconds", "days")  # since 1970
 
@@ -402,7 +403,7 @@ def _check_events(table: RawTable, repairs: dict[str, int], years: bool) -> pd.D
     repairs["timestamps in milliseconds divided by 1000"] = large.sum()
     if years:
         fix = "convert the column, or say that it is right with `--unit seconds`"
-        table.check("timestamp", are_plausible(times), "seconds since 1970, of 1973 to 2099", fix)
+        table.check("timestamp", are_plausible(times), "seconds since 1970, of 1973 to 2049", fix)
     times = in_seconds(times)
     events = events.assign(rating=rating, timestamp=times)
 
@@ -440,18 +441,17 @@ def _are_milliseconds(times: np.ndarray) -> bool:
 def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
     """Mark times that can be those of events: bool ``[rows]``.
 
-    None may be after 2099.  Without a ``unit``, all have one unit, none is ``NO_TIME``, and at most
-    half of them may be before 1973 or look like dates: such numbers are years, days since 1900 or
-    the like.
+    None may be after 2049.  Without a ``unit``, all have one unit, none is ``NO_TIME`` or before
+    1973 (a missing time written as 0, a year, a day since 1900), and at most half look like dates.
     """
     seconds = in_seconds(times, unit)
     good = seconds < LAST
     if not unit:
-        good &= times != NO_TIME
+        good &= (times != NO_TIME) & (seconds >= FIRST)
         if _are_milliseconds(times):
             good &= times > MILLISECONDS
-        for strange in (seconds < FIRST, _are_short_dates(times)):
-            good &= ~strange | (strange.mean() <= 0.5)
+        short = _are_short_dates(times)
+        good &= ~short | (short.mean() <= 0.5)
     return good
 
 

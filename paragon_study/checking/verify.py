@@ -33,6 +33,7 @@ FILES = {
     "curve.csv": "curve_",
     "data.json": "data_",
 }
+EDITED = "changed: its results"  # after the study ran
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["study", "backbone", "method", "metric"]
 NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
@@ -64,8 +65,12 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Whether something current was computed here, and the results and settings agree."""
-        return self.bad.empty and bool(self.recomputed) and not self.made_otherwise
+        """Whether something current was computed here, and the results and settings agree.
+
+        Results that were edited after their study ran fail, though they are not compared.
+        """
+        agrees = self.bad.empty and not self.made_otherwise
+        return agrees and bool(self.recomputed) and EDITED not in self.stale.values()
 
     @property
     def empty(self) -> bool:
@@ -133,7 +138,7 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     tables = [_compare_file(path, old, new, revision, tolerance) for path in sorted(old | new)]
     table = worst_first(pd.concat(tables, ignore_index=True))
     computed = recomputed(root)
-    outdated = {study: "changed: its results" for study, same in computed.items() if not same}
+    outdated = {study: EDITED for study, same in computed.items() if not same}
     outdated |= stale([study for study, same in computed.items() if same], root)
     current = [study for study in computed if study not in outdated]
     otherwise = {}

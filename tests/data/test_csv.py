@@ -55,7 +55,7 @@ def test_categories_of_a_csv_come_back_as_they_were_given(tmp_path):
 
 
 def test_items_may_be_in_the_rows_of_the_events_under_names_that_are_given(tmp_path):
-    text = "who,sku,id,at,kind\nu1,a,1,170000000,X;Y\nu2,a,2,170000001.5,X;Y\nu1,b,3,17,Y\n"
+    text = "who,sku,id,at,kind\nu1,a,1,170000000,X;Y\nu2,a,2,170000001.5,X;Y\nu1,b,3,170000002,Y\n"
     columns = {"user_id": "who", "timestamp": "at", "categories": "kind"}
     dataset = csv(tmp_path, text, "", columns=columns).read("shop")
     assert dataset.items["categories"].tolist() == [("X", "Y"), ("Y",)]
@@ -170,6 +170,38 @@ def test_a_time_in_another_unit_or_unknown_is_refused(tmp_path):
         assert shown(texts[2]) in line and line.endswith("line 4")
 
 
+@pytest.mark.parametrize(
+    ("time", "missing"),
+    [
+        ("1707800000", "0"),
+        ("1707800000000", "0"),
+        ("1707800000", "3600"),
+        ("2024-02-13", "1970-01-01"),
+        ("2024-02-13 10:30", "1970-01-01 01:00"),
+    ],
+)
+def test_a_missing_time_that_was_written_as_0_is_refused_in_a_few_rows_too(tmp_path, time, missing):
+    [line] = listed(read_times(tmp_path, [time] * 9 + [missing]))
+    assert shown(missing) in line and "missing" in line and line.endswith("line 11")
+
+
+def test_times_of_0_in_a_unit_that_was_given_are_counted_in_a_line(tmp_path):
+    files = read_times(tmp_path, ["19000"] * 9 + ["0"], unit="days")
+    files.read("shop")
+    [line] = [line for line in files.used if "1973" in line]
+    assert "column time: 1 of 10 times" in line and "leave" in line
+    files = read_times(tmp_path, ["19000"] * 10, unit="days")
+    files.read("shop")
+    assert not any("1973" in line for line in files.used)
+
+
+@pytest.mark.parametrize("text", ["45000", "29221.5"])
+def test_days_since_1900_are_refused(tmp_path, text):
+    """They would be days of 2050 and later."""
+    [line] = listed(read_times(tmp_path, ["19000", text], unit="days"))
+    assert shown(text) in line and "25569" in line and line.endswith("line 3")
+
+
 def test_a_unit_says_what_numbers_are(tmp_path):
     cases = [("days", "19000.5", 1641643200), ("milliseconds", "63072000500", 63072000)]
     for unit, text, seconds in [*cases, ("seconds", "2019", 2019)]:
@@ -204,6 +236,9 @@ def test_a_time_of_day_in_another_column_is_not_lost(tmp_path):
         ("Feb 2024", "at", "10:30"),
         ("2024-02", "at", "10:30"),
         ("20240213", "Hour", "0"),
+        ("20240213", "Stunde", "23"),
+        ("2024-02-13", "hora", "7"),
+        ("2024-02-13", "Uhrzeit", "0.4375"),
         ("1707782400", "at", "10:30"),  # midnight
         ("2024-02-13", "at", "5 PM"),
         ("2024-02-13", "at", "10.30 Uhr"),
@@ -226,6 +261,7 @@ def test_a_time_of_day_is_noticed_in_many_forms(tmp_path, date, name, time):
         ("2024-02-13", "amount", "1030"),
         ("2024-02-13", "watch_time", "1090"),
         ("2024-02-13", "hours", "5"),
+        ("2024-02-13", "Stunden", "5"),
         ("2024-02-13 10:30", "time_of_day", "10:30"),
         ("1707820200", "hour", "10"),
     ],
@@ -360,6 +396,19 @@ def test_text_in_another_encoding_is_refused(tmp_path, encoding):
     files = csv(tmp_path)
     files.items.write_bytes(f"item,title,category\nb1,A,X\nb2,{title},X\n".encode(encoding))
     refused((f"{files.items}, line 3", "UTF-8"), files.read, "shop")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1250", "mac-roman"])
+def test_text_that_is_not_utf_8_is_said_to_be_read_as_latin_1(tmp_path, encoding):
+    title = {"cp1250": "łąka", "mac-roman": "©"}.get(encoding, "Café")
+    files = csv(tmp_path)
+    files.items.write_bytes(f"item,title,category\nb1,A,X\nb2,{title},X\n".encode(encoding))
+    files.read("shop")
+    [line] = [line for line in files.used if "UTF-8" in line]
+    assert line.startswith(f"{files.items}:") and title.encode(encoding).decode("latin-1") in line
+    files = csv(tmp_path)
+    files.read("shop")
+    assert not any("UTF-8" in line for line in files.used)
 
 
 UNICODE = "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"

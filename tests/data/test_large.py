@@ -37,7 +37,7 @@ def written(folder, events, items, users, parts=3):
 def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
     dataset = toy_dataset()
     events = dataset.interactions.assign(
-        timestamp=lambda frame: frame["timestamp"] * spread + 10**9
+        timestamp=lambda frame: (frame["timestamp"] - 10**6) * spread + 10**9
     )
     tables = [events, dataset.items, dataset.users]
     if numbers:  # ids that are numbers, in whose order they would not be sorted
@@ -99,6 +99,11 @@ def test_small_times_are_read_if_they_are_said_to_be_seconds(tmp_path):
     files = written(tmp_path, dataset.interactions, dataset.items, dataset.users)
     refused("unit='seconds'", prepare_large, *files, negatives=9)
     refused("'days'", prepare_large, *files, negatives=9, unit="days")
+    early = dataset.interactions.assign(timestamp=lambda frame: frame["timestamp"] + 10**9)
+    early.loc[0, "timestamp"] = 0
+    few = written(tmp_path, early, dataset.items, dataset.users)
+    refused(f"1 of {len(early)}", prepare_large, *few, negatives=9)
+    files = written(tmp_path, dataset.interactions, dataset.items, dataset.users)
     assert prepare_large(*files, negatives=9, unit="seconds").description["counts"]["events"] == 604
 
 

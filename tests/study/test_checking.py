@@ -221,6 +221,14 @@ def test_what_changed_since_it_ran_is_stale_and_not_counted(pipeline, monkeypatc
     assert "evaluation" in comparison.stale["ml-100k", "sasrec"]
 
 
+def test_one_edited_study_fails_though_another_one_is_current(pipeline):
+    path = pipeline / "results/ml-1m/gru4rec/metrics.json"
+    path.write_text(path.read_text().replace("0.4", "0.401"))
+    comparison = compare_with_commit(root=pipeline)
+    assert comparison.recomputed == [("ml-100k", "sasrec")] and comparison.bad.empty
+    assert [*comparison.stale] == [("ml-1m", "gru4rec")] and not comparison.passed
+
+
 def test_results_that_were_made_with_other_settings_are_not_reproduced(root, monkeypatch):
     """Of a study that is not computed here, too: its settings lie beside its results."""
     monkeypatch.setattr("paragon_study.pipeline.study.RESULTS", root / "results")
