@@ -56,18 +56,15 @@ class LawEntry(StudyEntry):
 
     objectives: list[str]
     oracles: Count
-    drawn: Annotated[int, Field(ge=0)] = 0  # random evaluation weights, beside the lattice
     anchors: Annotated[list[Count], Field(min_length=1)]
 
     def adapters(self) -> dict[str, Any]:
-        """Return its section `adapters`: all anchors it can need, then the drawn weights."""
+        """Return its section `adapters`, with all anchors it can need."""
         anchors = spread_weights(len(self.objectives), max(self.anchors))  # [A, O]
-        floor = anchors.min(0).values  # [O]
-        drawn = random_weights(self.drawn, floor, np.random.default_rng(1))
         return {
             "objectives": self.objectives,
             "oracles": self.oracles,
-            "anchors": torch.cat([anchors, drawn]).tolist(),
+            "anchors": anchors.tolist(),
             "start": start_weights(self.objectives),
         }
 
@@ -217,17 +214,6 @@ def first_anchors(collection: Collection, number: int) -> Collection:
     )
 
 
-def drawn_as_oracles(tuned: Collection, anchors: int) -> Collection:
-    """Make oracles of all anchors but the first ones, so that nothing learns from them."""
-    drawn = tuned.anchors[anchors:]  # [drawn, O]
-    drawn_vectors = tuned.anchor_vectors[:, anchors:]  # [S, drawn, P]
-    return replace(
-        first_anchors(tuned, anchors),
-        oracles=torch.cat([tuned.oracles, drawn]),
-        oracle_vectors=torch.cat([tuned.oracle_vectors, drawn_vectors], 1),
-    )
-
-
 def trained_generators(
     study: Study, names: Sequence[str], tuned: Collection, folder: Path
 ) -> dict[str, list[Generator]]:
@@ -264,7 +250,6 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     folder = STORE / "law" / name
     sequences, backbone, description = study.load_frozen()
     tuned = tuned_adapters(study, sequences, backbone, description, folder / "tuned")
-    tuned = drawn_as_oracles(tuned, max(entry.anchors))
     # One oracle and one middle adapter, however many anchors the entry has.
     bench = AblationBench(study, sequences, backbone, first_anchors(tuned, plan.equal))
 
