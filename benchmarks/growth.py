@@ -35,7 +35,7 @@ from run import machine
 
 from paragon.adapters.adapter import start_vectors
 from paragon.adapters.collection import tune
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import build
 from paragon.backbones.training import Training
 from paragon.data.large import prepare_large
@@ -119,15 +119,15 @@ def point(users: int, items: int, events: int, anchors: int, objectives: int) ->
     training = Training(backbone, sequences, settings.backbones)
     _, found[STEPS[1]] = measured(lambda: training.epoch(rng))
     backbone.eval().requires_grad_(False)
-    train, found[STEPS[2]] = measured(lambda: frozen_task(backbone, sequences, "train", tuning))
-    valid = frozen_task(backbone, sequences, "valid", tuning)
-    test = frozen_task(backbone, sequences, "test", tuning)
+    train, found[STEPS[2]] = measured(lambda: frozen_events(backbone, sequences, "train", tuning))
+    valid = frozen_events(backbone, sequences, "valid", tuning)
+    test = frozen_events(backbone, sequences, "test", tuning)
     weights = torch.from_numpy(rng.dirichlet(np.ones(objectives), anchors)).float()  # [A, O]
     starts = start_vectors(train.form, anchors, [0])  # [1, A, P]
     _, found[STEPS[3]] = measured(lambda: tune(train, valid, weights, starts, tuning, [0]))
 
     def evaluate() -> None:
-        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
+        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], frozen=test)
         for vector in starts[0]:
             test_set.measure(Scores.of_adapter(test, vector))
 
@@ -184,13 +184,13 @@ def large(
         small = settings.backbones.model_copy(update={"dim": 16, "history": 10})
         backbone = build("sasrec", sequences, small, 0).eval().requires_grad_(False)
         tuning = settings.adapters.model_copy(update={"events": 2000})
-        train = frozen_task(backbone, sequences, "train", tuning)
-        test = frozen_task(backbone, sequences, "test", tuning)
+        train = frozen_events(backbone, sequences, "train", tuning)
+        test = frozen_events(backbone, sequences, "test", tuning)
         NegativeSampler(sequences).draw(np.arange(users), 1, rng)
         vectors = start_vectors(train.form, 4, [0])[0]  # [4, P]
-        train.serve(vectors, torch.arange(8))
+        train.search(vectors, torch.arange(8))
         names = tuning.objectives
-        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], task=test)
+        test_set = TestSet(sequences, sequences.test, names, cutoffs=[10], frozen=test)
         test_set.measure(Scores.of_adapter(test, vectors[0]))
 
     _, found = measured(everything)

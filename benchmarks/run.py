@@ -46,7 +46,7 @@ from matplotlib.figure import Figure
 
 from paragon.adapters import collection as adapters
 from paragon.adapters.adapter import Adapter, start_vectors
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.generator.generator import Generator
 from paragon.generator.training import losses_on, train_generator
 from paragon.objectives.weights import check_weights
@@ -259,8 +259,8 @@ def measure(dataset: str, backbone: str, tunes: int, retrains: int) -> None:
     batch = torch.from_numpy(fresh[:5000])
     many = seconds(lambda: models["generated"].generate(batch), 5, "batches")
 
-    train = frozen_task(frozen, sequences, "train", settings)
-    valid = frozen_task(frozen, sequences, "valid", settings)
+    train = frozen_events(frozen, sequences, "train", settings)
+    valid = frozen_events(frozen, sequences, "valid", settings)
     untrained = start_vectors(train.form, len(settings.anchors), [seed])  # [1, A, P]
     common = adapters.common_start(train, untrained, settings, [seed])  # [1, A, P]
     alone = settings.model_copy(update={"checks": 1, "snapshots": 0})

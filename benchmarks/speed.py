@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paragon.adapters import collection
 from paragon.adapters.adapter import Adapter, start_vectors
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import BACKBONES, build
 from paragon.backbones.training import Training
 from paragon.data.fetch import load_dataset
@@ -162,8 +162,8 @@ def adapter_rows(study: Study) -> list[Row]:
     weights = torch.from_numpy(rng.dirichlet(np.ones(len(names)), 5000))
     draws = iter(rng.dirichlet(np.ones(len(names)), 20_000))
     settings = study.params.adapters.model_copy(update={"steps": 5, "checks": 1, "snapshots": 0})
-    train = frozen_task(frozen, sequences, "train", settings)
-    valid = frozen_task(frozen, sequences, "valid", settings)
+    train = frozen_events(frozen, sequences, "train", settings)
+    valid = frozen_events(frozen, sequences, "valid", settings)
     starts = start_vectors(train.form, 32, seeds)  # [S, 32, P]
 
     def tune(count: int, of_seeds: list[int]) -> Callable[[], object]:

@@ -23,7 +23,7 @@ from hypothesis import settings as hypothesis_settings
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import build
 from paragon.data.sequences import save_sequences
 from paragon.data.split import prepare
@@ -175,7 +175,7 @@ def collection(backbone, seqs, settings):
 @pytest.fixture(scope="session")
 def tasks(backbone, seqs, settings):
     """The frozen tasks of the training, validation and test events, by name."""
-    return {part: frozen_task(backbone, seqs, part, settings.adapters) for part in PARTS}
+    return {part: frozen_events(backbone, seqs, part, settings.adapters) for part in PARTS}
 
 
 def same_parameters(one, other):
@@ -188,7 +188,7 @@ def trained_study(seqs, backbone, settings):
     own, seeds = settings.adapters, settings.run.seeds
     valid, test, test_set = held_out(seqs, backbone, own, settings.evaluation.cutoffs)
     collection = collect(backbone, seqs, own, seeds, {"backbone": "its checksum"})
-    train = frozen_task(backbone, seqs, "train", own)
+    train = frozen_events(backbone, seqs, "train", own)
     losses = losses_on(train, own.objectives, settings.generator.task_rows)
     generators = {
         name: [

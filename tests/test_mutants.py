@@ -139,7 +139,7 @@ def test_what_is_reported_is_measured_on_all_test_events(
     assert trained.test_set.evaluation is seqs.test and len(seqs.test) == seqs.n_users
     assert np.array_equal(trained.test.targets, seqs.test.targets)
     assert np.array_equal(trained.valid.targets, seqs.valid.targets)
-    assert trained.test_set.task is trained.test
+    assert trained.test_set.frozen is trained.test
 
 
 def test_training_stops_by_validation_and_never_by_test_events(seqs, settings):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from paragon import params
 from paragon.adapters.adapter import AdapterForm, start_vectors
-from paragon.adapters.frozen import FrozenTask, frozen_task, held_out_losses
+from paragon.adapters.frozen import FrozenEvents, frozen_events, held_out_losses
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Sequences
 from paragon.objectives.table import check_objectives
@@ -34,8 +34,8 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    train: FrozenTask,
-    valid: FrozenTask | None,
+    train: FrozenEvents,
+    valid: FrozenEvents | None,
     weights: Tensor,
     start: Tensor,
     settings: params.AdapterSettings,
@@ -79,7 +79,7 @@ def tune(
 
 
 def common_start(
-    train: FrozenTask, untrained: Tensor, settings: params.AdapterSettings, seeds: Sequence[int]
+    train: FrozenEvents, untrained: Tensor, settings: params.AdapterSettings, seeds: Sequence[int]
 ) -> Tensor:
     """Tune one adapter for each seed, for the weights ``settings.start``: ``[S, A, P]``.
 
@@ -132,7 +132,7 @@ def collect(
     settings: params.AdapterSettings,
     seeds: Sequence[int],
     description: dict | None = None,
-    train: FrozenTask | None = None,
+    train: FrozenEvents | None = None,
 ) -> Collection:
     """Tune adapters for all anchors, oracles and seeds, from one tuned start for each seed.
 
@@ -142,8 +142,8 @@ def collect(
     check_objectives(settings.objectives, sequences)
     anchors = simplex_weights(settings.anchors, settings.objectives)  # [A, O]
     oracles = simplex_lattice(len(settings.objectives), settings.oracles)  # [W, O]
-    train = train or frozen_task(backbone, sequences, "train", settings)
-    valid = frozen_task(backbone, sequences, "valid", settings)
+    train = train or frozen_events(backbone, sequences, "train", settings)
+    valid = frozen_events(backbone, sequences, "valid", settings)
     weights = torch.cat([anchors, oracles]).to(backbone.device)  # [A + W, O]
     untrained = start_vectors(train.form, len(weights), seeds).to(backbone.device)  # [S, A + W, P]
     starts = common_start(train, untrained, settings, seeds)  # [S, A + W, P]

@@ -33,7 +33,7 @@ Searched = tuple[Tensor, Tensor, Callable[[str], Tensor]]
 
 
 @dataclass(frozen=True)
-class FrozenTask:
+class FrozenEvents:
     """Cached states and item features of a frozen backbone, for tuning and evaluation."""
 
     backbone: Backbone
@@ -50,10 +50,10 @@ class FrozenTask:
 
     def losses(self, vectors: Tensor, rows: Tensor, objectives: Sequence[str]) -> Tensor:
         """Compute mean losses ``[..., A, O]`` of vectors ``[..., A, P]`` on events ``[..., B]``."""
-        lists, diverge = self.serve(vectors, rows)
+        lists, diverge = self.search(vectors, rows)
         return lists.losses(objectives, self.groups[rows], diverge)
 
-    def serve(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
+    def search(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
         """Search the catalogue for events ``rows [..., B]`` under vectors ``[..., A, P]``.
 
         Return the L best unmet items of each event, with scores ``[..., A, B, L]``, and a
@@ -130,13 +130,13 @@ def adapter_form(backbone: Backbone, data: Sequences, settings: AdapterSettings)
     return AdapterForm(backbone.dim, settings.width, categories)
 
 
-def frozen_task(
+def frozen_events(
     backbone: Backbone,
     sequences: Sequences,
     events: str,
     settings: AdapterSettings,
     states: Tensor | None = None,
-) -> FrozenTask:
+) -> FrozenEvents:
     """Cache the states and item features of ``train``, ``valid`` or ``test`` events.
 
     At most ``settings.events`` training events are used, spread evenly. Up to
@@ -167,7 +167,7 @@ def frozen_task(
     if states is None:
         states = backbone.states_before(sequences, users, positions)  # [N, z]
     catalogue = Catalogue.of(sequences, settings.served, device)
-    return FrozenTask(
+    return FrozenEvents(
         backbone=backbone,
         form=form,
         states=states.to(device),
@@ -183,7 +183,7 @@ def frozen_task(
 
 
 @torch.no_grad()
-def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
+def held_out_losses(held_out: FrozenEvents, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
     """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events.
 
     The events are searched in blocks. Most losses are means over events, so over blocks, too; one
@@ -192,29 +192,31 @@ def held_out_losses(task: FrozenTask, vectors: Tensor, objectives: Sequence[str]
     sums: dict[str, Tensor | int] = {}  # of losses over events, [..., A] each
     divergences: dict[str, list[Tensor]] = {}  # by block, [..., A, B] each
     # A backbone with a state for each pair of event and item holds d numbers for each: fewer rows.
-    scores_per_event = vectors[..., 0].numel() * len(task.items)
-    chunk = task.backbone.rows_at_a_time(128, scores_per_event)
-    for rows in torch.arange(len(task.states), device=task.states.device).split(chunk):
-        lists, diverge = task.serve(vectors, rows)
+    scores_per_event = vectors[..., 0].numel() * len(held_out.items)
+    chunk = held_out.backbone.rows_at_a_time(128, scores_per_event)
+    for rows in torch.arange(len(held_out.states), device=held_out.states.device).split(chunk):
+        lists, diverge = held_out.search(vectors, rows)
         for name in objectives:
             objective = OBJECTIVES[name]
             if objective.by_group:
                 divergences.setdefault(name, []).append(diverge(str(objective.reference)))
             else:
-                loss = lists.losses([name], task.groups[rows], diverge)[..., 0]  # [..., A]
+                loss = lists.losses([name], held_out.groups[rows], diverge)[..., 0]  # [..., A]
                 sums[name] = sums.get(name, 0) + loss * len(rows)
 
     means: list[Tensor] = []  # [..., A] each
     for name in objectives:
         if name in divergences:
             of_all = torch.cat(divergences[name], -1)  # [..., A, N]
-            means.append(OBJECTIVES[name].loss(of_all, task.groups))
+            means.append(OBJECTIVES[name].loss(of_all, held_out.groups))
         else:
-            means.append(torch.as_tensor(sums[name] / len(task.states)))
+            means.append(torch.as_tensor(sums[name] / len(held_out.states)))
     return torch.stack(means, -1)
 
 
-def best_of(valid: FrozenTask, vectors: Tensor, names: Sequence[str]) -> Callable[[Tensor], Tensor]:
+def best_of(
+    valid: FrozenEvents, vectors: Tensor, names: Sequence[str]
+) -> Callable[[Tensor], Tensor]:
     """Return a function that takes the best of ``vectors [A, P]`` for each of ``weights [W, O]``.
 
     The best has the smallest task loss on validation events.

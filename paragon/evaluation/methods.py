@@ -14,7 +14,7 @@ from torch import Tensor
 
 from paragon.adapters import mixtures
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask, best_of
+from paragon.adapters.frozen import FrozenEvents, best_of
 from paragon.errors import ParagonError
 from paragon.evaluation.protocol import PROTOCOLS, Row, Scores, TestSet, rows_of_weights
 from paragon.generator.generator import Generator
@@ -30,8 +30,8 @@ from paragon.rivals.retrain import Retrained
 class Trained:
     """The trained models of a study, and the events to measure them on."""
 
-    valid: FrozenTask  # events as adapters see them
-    test: FrozenTask
+    valid: FrozenEvents  # events as adapters see them
+    test: FrozenEvents
     test_set: TestSet
     collection: Collection
     weights: Tensor  # [W, O], of the evaluation

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from paragon import params
-from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.adapters.frozen import FrozenEvents, frozen_events
 from paragon.backbones import Backbone
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.errors import ParagonError
@@ -60,14 +60,14 @@ class Scores:
         return cls(lambda: (table[rows] for rows in blocks), sampled, key)
 
     @classmethod
-    def of_adapter(cls, task: FrozenTask, vector: Tensor) -> "Scores":
-        """Score the events of a ``task`` under an adapter ``vector [P]``."""
+    def of_adapter(cls, events: FrozenEvents, vector: Tensor) -> "Scores":
+        """Score ``events`` under an adapter ``vector [P]``."""
         key = vector.cpu().numpy().tobytes()
-        return cls(lambda: (b.cpu().numpy() for b in task.catalogue_blocks(vector)), key=key)
+        return cls(lambda: (b.cpu().numpy() for b in events.catalogue_blocks(vector)), key=key)
 
 
 class TestSet:
-    """The test events, prepared once for measuring any scores; with a task, losses as in tuning."""
+    """The test events, prepared once to measure any scores; with ``frozen``, also by losses."""
 
     __test__ = False  # pytest must not collect it
 
@@ -78,7 +78,7 @@ class TestSet:
         objectives: list[str],
         *,
         cutoffs: list[int],
-        task: FrozenTask | None = None,  # the same events on the frozen backbone, for losses
+        frozen: FrozenEvents | None = None,  # the same events on the frozen backbone, for losses
     ) -> None:
         self.sequences = sequences
         self.evaluation = evaluation
@@ -108,12 +108,12 @@ class TestSet:
             "full": np.concatenate(ideals),
         }  # [N, depth] each
         self.information = information_of(sequences)
-        self.task = task
-        self.catalogue = Catalogue.of(sequences, task.served if task else 1, "cpu")
+        self.frozen = frozen
+        self.catalogue = Catalogue.of(sequences, frozen.served if frozen else 1, "cpu")
         self.history = history_shares(sequences.met_before(evaluation), categories)  # [N, M]
         entries = [OBJECTIVES[objective] for objective in objectives]
         self.followed = [entry.metric for entry in entries]  # in the order of the weights
-        self.references = {e.reference for e in entries if e.reference} if task else set()
+        self.references = {e.reference for e in entries if e.reference} if frozen else set()
 
     @property
     def excluded(self) -> np.ndarray:
@@ -157,14 +157,14 @@ class TestSet:
             block: dict[str, np.ndarray] = {}
             if scores.sampled is not None:
                 sampled = scores.sampled[start:end]
-            elif self.task is not None:
+            elif self.frozen is not None:
                 table = torch.from_numpy(full).float()  # [R, n + 1]
-                rows = torch.arange(start, end, device=self.task.states.device)
-                items = served(table, torch.from_numpy(excluded), self.task.served)
+                rows = torch.arange(start, end, device=self.frozen.states.device)
+                items = served(table, torch.from_numpy(excluded), self.frozen.served)
                 block["served"] = items.numpy()
                 block["served_scores"] = table.gather(1, items).numpy()
                 for name in self.references:
-                    p = self.task.reference(name, rows).cpu()  # [R, n]
+                    p = self.frozen.reference(name, rows).cpu()  # [R, n]
                     block[name] = divergence(table[:, 1:], p).numpy()
             block["ranks_sampled"] = ranking.target_ranks(sampled)
             block["ranks_full"] = ranking.target_ranks(full, candidates[:, 0], excluded)
@@ -222,11 +222,11 @@ class TestSet:
 
 def held_out(
     sequences: Sequences, backbone: Backbone, settings: params.AdapterSettings, cutoffs: list[int]
-) -> tuple[FrozenTask, FrozenTask, TestSet]:
+) -> tuple[FrozenEvents, FrozenEvents, TestSet]:
     """Prepare validation and test events as adapters see them, and the test set to measure on."""
-    valid, test = (frozen_task(backbone, sequences, part, settings) for part in ("valid", "test"))
+    valid, test = (frozen_events(backbone, sequences, part, settings) for part in ("valid", "test"))
     objectives = settings.objectives
-    return valid, test, TestSet(sequences, sequences.test, objectives, cutoffs=cutoffs, task=test)
+    return valid, test, TestSet(sequences, sequences.test, objectives, cutoffs=cutoffs, frozen=test)
 
 
 class Row(NamedTuple):

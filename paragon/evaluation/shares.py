@@ -48,7 +48,7 @@ class TopTen:
     """Makes and measures lists of the whole catalogue, for the choice (``valid``) or ``test``."""
 
     def __init__(self, trained: Trained, part: str) -> None:
-        self.task = getattr(trained, part)
+        self.frozen = getattr(trained, part)
         self.sequences = trained.test_set.sequences
         evaluation = self.sequences.evaluation(part)
         self.rows = evaluation.sample_rows() if part == "valid" else slice(None)
@@ -62,7 +62,7 @@ class TopTen:
     def of_adapters(self, vectors: Iterable[Tensor]) -> Iterator[np.ndarray]:
         """Yield the best items ``[N, 10]`` under each adapter ``[P]``."""
         for vector in vectors:
-            scores = self.task.catalogue_scores(vector, self.rows).cpu()  # [N, n + 1]
+            scores = self.frozen.catalogue_scores(vector, self.rows).cpu()  # [N, n + 1]
             yield scores.add_(self.hidden).topk(TOP).indices.numpy()
 
     def means(self, items: np.ndarray) -> np.ndarray:
@@ -116,7 +116,7 @@ def reranker_choice(rerank: Rerank, tried: Tried, test: TopTen, vectors: Tensor)
     candidates = candidates_of(test.sequences, test.events)["full"]
 
     def lists(chosen: Any) -> Iterator[np.ndarray]:
-        for _, items in reranked_lists(rerank, candidates, test.task, vectors, chosen, TOP):
+        for _, items in reranked_lists(rerank, candidates, test.frozen, vectors, chosen, TOP):
             yield items
 
     return Choice(tried.settings, tried.points, lists)

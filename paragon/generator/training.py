@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask, held_out_losses
+from paragon.adapters.frozen import FrozenEvents, held_out_losses
 from paragon.backbones.training import Checkpoint, Part
 from paragon.errors import ParagonError
 from paragon.generator.diffusion import standard_normal
@@ -26,7 +26,7 @@ from paragon.objectives.weights import random_weights
 from paragon.params import GeneratorSettings
 from paragon.progress import progress
 
-TaskLosses = Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
+AdapterLosses = Callable[[Tensor, np.random.Generator], Tensor]  # vectors [B, P] -> [B, O]
 CHECKPOINT_EVERY = 250  # steps
 VALIDATION_WEIGHTS = 32  # weights for the choice of the guidance, no anchors among them
 
@@ -56,7 +56,7 @@ def diffusion_loss(
 
 
 def task_loss(
-    model: DiffusionModel, wanted: Tensor, losses: TaskLosses, rng: np.random.Generator
+    model: DiffusionModel, wanted: Tensor, losses: AdapterLosses, rng: np.random.Generator
 ) -> Tensor:
     """Compute the mean task loss ``[]`` of adapters sampled for weights ``wanted [B, O]``.
 
@@ -68,7 +68,7 @@ def task_loss(
     return (losses(vectors, rng) * wanted).sum(-1).mean()
 
 
-def losses_on(train: FrozenTask, objectives: Sequence[str], rows: int) -> TaskLosses:
+def losses_on(train: FrozenEvents, objectives: Sequence[str], rows: int) -> AdapterLosses:
     """Build a function for the losses of adapters on ``rows`` random training events."""
 
     def losses(vectors: Tensor, rng: np.random.Generator) -> Tensor:
@@ -96,7 +96,7 @@ def step_losses(
     clean: Tensor,
     weights: Tensor,
     floor: Tensor,
-    losses: TaskLosses | None,
+    losses: AdapterLosses | None,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Compute the losses of one step, ``[]`` each, by name.
@@ -120,8 +120,8 @@ def train_generator(
     collection: Collection,
     settings: GeneratorSettings,
     seed: int,
-    valid: FrozenTask,
-    losses: TaskLosses | None = None,
+    valid: FrozenEvents,
+    losses: AdapterLosses | None = None,
     name: str = "generated",
     checkpoint: Path | None = None,
 ) -> Generator:
@@ -176,7 +176,7 @@ def train_generator(
     return with_best_guidance(Generator(averaged, description), valid)
 
 
-def with_best_guidance(generator: Generator, valid: FrozenTask) -> Generator:
+def with_best_guidance(generator: Generator, valid: FrozenEvents) -> Generator:
     """Return the generator with the guidance that has the smallest validation task loss.
 
     Its description lists the losses of all guidance values of the settings.
@@ -188,7 +188,7 @@ def with_best_guidance(generator: Generator, valid: FrozenTask) -> Generator:
     return Generator(generator.model, generator.description | chosen)
 
 
-def guidance_losses(generator: Generator, valid: FrozenTask) -> dict[float, float]:
+def guidance_losses(generator: Generator, valid: FrozenEvents) -> dict[float, float]:
     """Compute for each guidance of the settings the mean task loss of validation events.
 
     The adapters are generated for random weights, which are no anchors.

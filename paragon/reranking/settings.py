@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenEvents
 from paragon.data.sequences import Evaluation, Sequences
 from paragon.generator.generator import Generator
 from paragon.metrics import ranking
@@ -225,14 +225,14 @@ def nearest_on_front(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def reranked_lists(
     rerank: Rerank,
     candidates: Candidates,
-    task: FrozenTask,
+    events: FrozenEvents,
     vectors: Tensor,
     settings: Sequence[Setting],
     positions: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield by setting the scores ``[N, C]`` of the candidates, and the best columns ``[N, K]``."""
     for (source, temperature), alike in groupby(settings, key=lambda setting: setting[:2]):
-        of_catalogue = task.catalogue_scores(vectors[source]).cpu().numpy()  # [N, n + 1]
+        of_catalogue = events.catalogue_scores(vectors[source]).cpu().numpy()  # [N, n + 1]
         scores = np.take_along_axis(of_catalogue, candidates.items, 1)  # [N, C]
         lists = candidates.best(scores, temperature)
         for setting in alike:
@@ -243,7 +243,7 @@ def reranked_scores(
     rerank: Rerank,
     sequences: Sequences,
     tried: Mapping[str, Tried],
-    test: FrozenTask,
+    test: FrozenEvents,
     vectors: Tensor,
     weights: np.ndarray,
     positions: int,

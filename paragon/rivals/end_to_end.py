@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from paragon.adapters.adapter import AdapterForm, initial_vector
 from paragon.adapters.collection import tune
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenEvents
 from paragon.generator.denoisers import WeightEmbedding, mlp
 from paragon.generator.training import set_rate, stretches, take_step
 from paragon.objectives import weights as simplex
@@ -121,7 +121,7 @@ def equal_steps(settings: Params) -> int:
 
 
 def train_end_to_end(
-    name: str, train: FrozenTask, settings: Params, seed: int, origin: dict | None = None
+    name: str, train: FrozenEvents, settings: Params, seed: int, origin: dict | None = None
 ) -> EndToEnd:
     """Train the rival ``name`` on random weights; ``origin`` adds entries to its description."""
     rivals = settings.rivals
@@ -173,7 +173,7 @@ def load_end_to_end(folder: Path, name: str, seed: int, backbone: dict) -> EndTo
         return model.eval().requires_grad_(False)
 
 
-class BiasTask(FrozenTask):
+class BiasEvents(FrozenEvents):
     """Score ``s . e_i + g_i . u(w)``, with a bias ``u [..., W, M]`` instead of adapters."""
 
     def adapted(self, states: Tensor, vectors: Tensor) -> Tensor:
@@ -183,15 +183,15 @@ class BiasTask(FrozenTask):
 
 
 def tune_category_bias(
-    task: FrozenTask, weights: Tensor, settings: AdapterSettings, seeds: Sequence[int]
+    events: FrozenEvents, weights: Tensor, settings: AdapterSettings, seeds: Sequence[int]
 ) -> Tensor:
     """Tune a bias for each of ``weights [W, O]`` and seed on training events, ``[S, W, M]``."""
     # So few parameters need a larger rate to converge.
     change = {"learning_rate": 6 * settings.learning_rate, "checks": 1, "snapshots": 0}
     settings = settings.model_copy(update=change)
-    categories = task.catalogue.categories  # [n + 1, M]
-    items = torch.cat([task.items[:, : task.form.dim], categories], 1)  # also without item side
-    train = BiasTask(**{**vars(task), "items": items})
+    categories = events.catalogue.categories  # [n + 1, M]
+    items = torch.cat([events.items[:, : events.form.dim], categories], 1)  # also without item side
+    train = BiasEvents(**{**vars(events), "items": items})
     start = torch.zeros(len(seeds), len(weights), categories.shape[1], device=items.device)
     return tune(train, None, weights.to(items.device), start, settings, seeds).vectors.cpu()
 

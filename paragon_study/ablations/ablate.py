@@ -32,7 +32,7 @@ from paragon.params import ARTIFACTS, Count, Overridden, Section, load_params, m
 from paragon.rivals.end_to_end import biased_scores, tune_category_bias
 from paragon_study.ablations.greedy import GAINS, Greedy
 from paragon_study.ablations.trials import Bench, Plan, Vectors, joined, tuned_adapters
-from paragon_study.pipeline.jobs import train_generators, train_rivals, training_task
+from paragon_study.pipeline.jobs import train_generators, train_rivals, training_events
 from paragon_study.pipeline.study import Study, open_study
 
 Ways = dict[str, Callable[[Tensor], Tensor]]  # by name: weights [W, O] -> adapters [W, P]
@@ -265,7 +265,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
         "rivals": {"end_to_end": plan.end_to_end},
     }
     rivals = train_rivals(plan.study("law", name, change), folder)
-    train, _ = training_task(study)
+    train, _ = training_events(study)
     biases = tune_category_bias(train, tuned.oracles, study.params.adapters, plan.seeds)
     _, test, _ = bench.held_out
     unchanged = torch.zeros(tuned.form.size)  # the adapter without effect

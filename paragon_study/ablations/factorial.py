@@ -13,7 +13,7 @@ import pandas as pd
 from torch import Tensor
 
 from paragon.adapters.collection import Collection
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenEvents
 from paragon.generator.generator import Generator
 from paragon.generator.training import with_best_guidance
 from paragon.params import GeneratorSettings, checked
@@ -85,7 +85,7 @@ def make_variants(
             yield Variant(factor, option, generators, collection)
 
 
-def resampled(generator: Generator, change: Mapping[Any, Any], valid: FrozenTask) -> Generator:
+def resampled(generator: Generator, change: Mapping[Any, Any], valid: FrozenEvents) -> Generator:
     """Let a trained generator sample with changed settings; choose its guidance as in training."""
     settings = generator.settings.model_dump() | dict(change)
     model = copy.copy(generator.model)  # with the same parameters

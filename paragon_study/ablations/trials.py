@@ -15,7 +15,7 @@ import pandas as pd
 from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenEvents
 from paragon.backbones import Backbone
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -147,7 +147,7 @@ class Bench:
     collection: Collection
 
     @cached_property
-    def held_out(self) -> tuple[FrozenTask, FrozenTask, TestSet]:
+    def held_out(self) -> tuple[FrozenEvents, FrozenEvents, TestSet]:
         """Validation events, test events, and the test set."""
         return held_out(self.sequences, self.backbone, self.study.params.adapters, [10])
 

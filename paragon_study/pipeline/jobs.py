@@ -16,7 +16,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from torch import Tensor
 
 from paragon.adapters.collection import Collection, collect, load_collection, save_collection
-from paragon.adapters.frozen import FrozenTask, frozen_task
+from paragon.adapters.frozen import FrozenEvents, frozen_events
 from paragon.backbones import Fitted
 from paragon.errors import ParagonError
 from paragon.generator.generator import Generator
@@ -88,7 +88,7 @@ def _workers(count: int) -> Iterator[None]:
         yield
 
 
-def training_task(study: Study) -> tuple[FrozenTask, dict]:
+def training_events(study: Study) -> tuple[FrozenEvents, dict]:
     """Return the training events, with stored states if they match, and what the backbone is."""
     sequences, backbone, about = study.load_frozen()
     states = None
@@ -98,7 +98,7 @@ def training_task(study: Study) -> tuple[FrozenTask, dict]:
         tensors, made = load_tensors(stem, "adapters")
         if made["backbone"] == about["sha256"] and made["events"] == settings.events:
             states = tensors["states"]
-    return frozen_task(backbone, sequences, "train", settings, states), about
+    return frozen_events(backbone, sequences, "train", settings, states), about
 
 
 def tune_collection(study: Study) -> Collection:
@@ -107,7 +107,7 @@ def tune_collection(study: Study) -> Collection:
     settings = study.params.adapters
     origin = {"backbone": about["sha256"]}
     folder = study.folder / "adapters"
-    train = frozen_task(backbone, sequences, "train", settings)
+    train = frozen_events(backbone, sequences, "train", settings)
     collection = collect(backbone, sequences, settings, study.params.run.seeds, origin, train)
     save_tensors(folder / "states", {"states": train.states}, {**origin, "events": settings.events})
     save_collection(collection, folder / "collection")
@@ -140,10 +140,10 @@ def _train_generator(study: Study, stem: Path, folder: Path, name: str, seed: in
     adapters = study.params.adapters
     sequences, backbone, about = study.load_frozen()
     collection = load_collection(stem, about)
-    valid = frozen_task(backbone, sequences, "valid", adapters)
+    valid = frozen_events(backbone, sequences, "valid", adapters)
     losses = None
     if settings.task_batch:
-        train, _ = training_task(study)
+        train, _ = training_events(study)
         losses = losses_on(train, adapters.objectives, settings.task_rows)
     checkpoint = study.checkpoint(f"{name}-seed{seed}")
     generator = train_generator(collection, settings, seed, valid, losses, name, checkpoint)
@@ -153,7 +153,7 @@ def _train_generator(study: Study, stem: Path, folder: Path, name: str, seed: in
 
 def train_category_bias(study: Study) -> Tensor:
     """Tune and store `category_bias` for all evaluation weights and seeds: ``[S, W, M]``."""
-    train, about = training_task(study)
+    train, about = training_events(study)
     oracles = study.load_collection(about).oracles
     settings = study.params.adapters
     bias = end_to_end.tune_category_bias(train, oracles, settings, study.params.run.seeds)
@@ -173,7 +173,7 @@ def train_rivals(study: Study, folder: Path | None = None) -> list[dict[str, end
 
 
 def _train_rival(study: Study, folder: Path, name: str, seed: int) -> None:
-    train, about = training_task(study)
+    train, about = training_events(study)
     origin = {"backbone": about["sha256"]}
     rival = end_to_end.train_end_to_end(name, train, study.params, seed, origin)
     save_tensors(folder / f"{name}-seed{seed}", rival.state_dict(), rival.description)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from pydantic import BaseModel
 from torch import Tensor
 
-from paragon.adapters.frozen import FrozenTask
+from paragon.adapters.frozen import FrozenEvents
 from paragon.data.sequences import Sequences
 from paragon.evaluation.protocol import Scores, TestSet
 from paragon.metrics.ranking import top_k
@@ -82,7 +82,7 @@ def validation_curve(
     method: str,
     vectors: Tensor,
     weights: ArrayLike,
-    valid: FrozenTask,
+    valid: FrozenEvents,
     sequences: Sequences,
     objectives: Sequence[str],
 ) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from torch.nn.utils import parameters_to_vector
 from paragon.adapters import collection as tuning
 from paragon.adapters.adapter import Adapter, AdapterForm, adapt, initial_vector, start_vectors
 from paragon.adapters.collection import collect, load_collection, save_collection
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import frozen_events, held_out_losses
 from paragon.backbones import build
 from paragon.objectives.table import OBJECTIVES
 from paragon.objectives.weights import simplex_weights
@@ -23,7 +23,7 @@ ALL = list(OBJECTIVES)
 
 @pytest.fixture(scope="module")
 def pair(backbone, seqs):
-    return [frozen_task(backbone, seqs, name, LISTS) for name in ("train", "valid")]
+    return [frozen_events(backbone, seqs, name, LISTS) for name in ("train", "valid")]
 
 
 def tune(pair, weights, start, seeds=(0,)):
@@ -89,7 +89,7 @@ def test_scores_are_products_of_adapted_states_and_items(pair, backbone, seqs):
 def task(request, seqs, settings):
     """Training events of a dot product, and of a backbone with a vector for each pair."""
     model = build(request.param, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
-    return frozen_task(model, seqs, "train", LISTS)
+    return frozen_events(model, seqs, "train", LISTS)
 
 
 def test_losses_and_gradients_are_those_of_the_scores_of_all_items(task, seqs):
@@ -120,10 +120,10 @@ def test_accuracy_is_0_where_nothing_changes_and_has_no_use_for_targets(task):
 
 def test_a_user_who_met_nearly_everything_is_named(backbone, seqs):
     least = int((~seqs.met_in_training().mask()).sum(1).min())
-    frozen_task(backbone, seqs, "train", adapter_settings(served=least))
+    frozen_events(backbone, seqs, "train", adapter_settings(served=least))
     named = "adapters.served", str(least + 1), f"1 of {seqs.n_users}"
     more = adapter_settings(served=least + 1)
-    refused(named, frozen_task, backbone, seqs, "train", more)
+    refused(named, frozen_events, backbone, seqs, "train", more)
 
 
 def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(backbone, seqs):
@@ -131,10 +131,10 @@ def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(ba
     least = int((~seqs.met_in_training().mask()).sum(1).min())
     for searched, expected in ((20, 20), (least, least), (least + 1, least), (3, 6)):
         own = adapter_settings(served=6, searched=searched)
-        train, *others = (frozen_task(backbone, seqs, p, own) for p in PARTS)
+        train, *others = (frozen_events(backbone, seqs, p, own) for p in PARTS)
         assert [one.served for one in (train, *others)] == [6] * 3
         assert [one.searched for one in (train, *others)] == [expected, 6, 6]
-        lists, _ = train.serve(some_vectors(2), torch.arange(3))
+        lists, _ = train.search(some_vectors(2), torch.arange(3))
         assert lists.scores.shape == (2, 3, expected)
         assert lists.lists.end == (6 if expected > 6 else None)
 
@@ -142,7 +142,7 @@ def test_tuning_searches_below_the_served_list_as_far_as_every_user_has_items(ba
 def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, seqs):
     train, count = pair[0], len(pair[0].states) // 2
     half = LISTS.model_copy(update={"events": count})
-    few = frozen_task(backbone, seqs, "train", half)
+    few = frozen_events(backbone, seqs, "train", half)
     assert len(few.states) == len(few.targets) == len(few.groups) == count
     rows = [np.flatnonzero((train.states == state).all(1))[0] for state in few.states]
     users = seqs.train_events()[0]
@@ -150,7 +150,7 @@ def test_of_many_training_events_some_of_every_user_are_taken(pair, backbone, se
     for name in ("targets", "groups"):  # of the first: others have the state of another event
         assert torch.equal(getattr(train, name)[rows[:20]], getattr(few, name)[:20])
     assert torch.equal(train.met[rows[:20]].mask(), few.met.mask()[:20])
-    known = frozen_task(backbone, seqs, "train", half, states=few.states + 1)  # not computed again
+    known = frozen_events(backbone, seqs, "train", half, states=few.states + 1)
     assert torch.equal(known.states, few.states + 1)
 
 
@@ -190,7 +190,7 @@ def test_all_adapters_of_a_seed_start_from_one_that_was_tuned(backbone, seqs, mo
     """Anchors and oracles; the start is what tuning for its weights alone gives, seed by seed."""
     few = {"anchors": [0.2, 1], "oracles": 1, "start": [0.3, 0.7], "start_steps": 7, "steps": 9}
     own, seeds = adapter_settings(**few, snapshots=1), [0, 1]
-    train, starts = frozen_task(backbone, seqs, "train", own), []
+    train, starts = frozen_events(backbone, seqs, "train", own), []
     tune = tuning.tune
 
     def listening(*given):
@@ -257,7 +257,7 @@ def test_losses_of_held_out_events_do_not_depend_on_blocks(backbone, seqs, monke
     """Fairness compares two groups of all events, not of each block."""
     names = ["accuracy", "diversity", "fairness"]
     own = adapter_settings(objectives=names)
-    valid = frozen_task(backbone, seqs, "valid", own)
+    valid = frozen_events(backbone, seqs, "valid", own)
     vectors = 0.3 * torch.randn(3, valid.form.size, generator=torch.Generator().manual_seed(0))
     found = []
     for size in (1, 7, len(valid.states)):

@@ -11,7 +11,7 @@ from sklearn.metrics import ndcg_score
 
 from paragon.adapters.adapter import Adapter
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import BACKBONES, build, load_backbone, save_backbone, train_backbone
 from paragon.backbones.base import Backbone, Dropout, check_backbone
 from paragon.backbones.sequential import smallest_intervals, windows
@@ -120,7 +120,7 @@ def test_deepfm_against_its_equations(seqs, settings):
 
 def test_a_representation_per_candidate_is_adapted_pair_by_pair(seqs, settings):
     model = built("deepfm", seqs, settings)
-    valid = frozen_task(model, seqs, "valid", settings.adapters)
+    valid = frozen_events(model, seqs, "valid", settings.adapters)
     vector = 0.2 * torch.randn(valid.form.size, generator=torch.Generator().manual_seed(0))
     adapter, scores = Adapter.from_vector(vector, valid.form), valid.catalogue_scores(vector)
     table = torch.cat([model.item_vectors(), torch.from_numpy(seqs.categories).float()], 1)
@@ -187,7 +187,7 @@ def test_the_example_of_the_docs_is_a_backbone(seqs, settings, tmp_path, monkeyp
     save_backbone(model, seqs, run, fitted, tmp_path / "backbone")
     loaded, _ = load_backbone(tmp_path / "backbone", seqs)
     collection = collect(loaded, seqs, settings.adapters.model_copy(update={"steps": 5}), [0])
-    valid = frozen_task(loaded, seqs, "valid", settings.adapters)
+    valid = frozen_events(loaded, seqs, "valid", settings.adapters)
     generator = train_generator(collection, settings.of_generator("paragon"), 0, valid)
     found = Recommender(loaded, generator, seqs).recommend(seqs.item_ids[:3], [0.5, 0.5], k=4)
     assert len(found) == 4

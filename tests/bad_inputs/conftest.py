@@ -2,7 +2,7 @@
 
 import pytest
 
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import train_backbone
 from paragon.data.sequences import save_sequences
 from paragon.params import load_params
@@ -44,7 +44,7 @@ def study_folder(tmp_path_factory, seqs):
     belongs = {"backbone": about["sha256"]}
     tune_collection(study)
     stem = study.folder / "adapters" / "collection"
-    task = frozen_task(model, seqs, "train", settings.adapters)
+    task = frozen_events(model, seqs, "train", settings.adapters)
     name = "linear_subspace"
     for seed in settings.run.seeds:
         for generator in settings.generators:

@@ -7,9 +7,9 @@ from paragon.evaluation.protocol import TestSet
 OBJECTIVES = ["accuracy", "diversity"]
 
 
-def make_test_set(sequences, evaluation=None, objectives=OBJECTIVES, cutoffs=(5, 10), task=None):
+def make_test_set(sequences, evaluation=None, objectives=OBJECTIVES, cutoffs=(5, 10), frozen=None):
     evaluation = sequences.test if evaluation is None else evaluation
-    return TestSet(sequences, evaluation, objectives, cutoffs=list(cutoffs), task=task)
+    return TestSet(sequences, evaluation, objectives, cutoffs=list(cutoffs), frozen=frozen)
 
 
 def table(scores):

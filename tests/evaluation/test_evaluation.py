@@ -16,7 +16,7 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
-from paragon.adapters.frozen import frozen_task, held_out_losses
+from paragon.adapters.frozen import frozen_events, held_out_losses
 from paragon.backbones import base, build
 from paragon.evaluation.differences import from_generated
 from paragon.evaluation.evaluate import Results, evaluate_method
@@ -158,7 +158,9 @@ def test_equal_scores_and_one_user_have_reasons_and_no_numbers(seqs, tasks, user
         Row(method, seed, weights, [Scores.of(scores[int(method == "mine")])] * 3)
         for method, seed in product(("tuned", "generated", "constant", "mine"), (0, 1))
     ]
-    curve, measured = measure_rows(make_test_set(seqs, few, cutoffs=[10], task=tasks["test"]), rows)
+    curve, measured = measure_rows(
+        make_test_set(seqs, few, cutoffs=[10], frozen=tasks["test"]), rows
+    )
     summary = summarise(curve, OBJECTIVES)
     json.dumps([summary, from_generated(measured, few.users, 100)], allow_nan=False)
     for row, name in product((summary["generated"], summary["mine"]), UNDEFINED):
@@ -348,9 +350,9 @@ def test_generated_adapters_are_re_ranked_for_each_seed(seqs, planned):
 def test_losses_are_those_of_tuning(seqs, settings, name):
     """Of an adapter, from its scores of all items; scores on sampled lists have none."""
     model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
-    task, names = frozen_task(model, seqs, "test", settings.adapters), [*objectives.OBJECTIVES]
+    task, names = frozen_events(model, seqs, "test", settings.adapters), [*objectives.OBJECTIVES]
     vector = 0.1 * torch.randn(task.form.size, generator=torch.Generator().manual_seed(0))
-    test_set = make_test_set(seqs, objectives=names, task=task)
+    test_set = make_test_set(seqs, objectives=names, frozen=task)
     measured = test_set.measure(Scores.of_adapter(task, vector))[0]["full"]
     losses = [measured[f"loss_{name}"] for name in names]
     assert losses == pytest.approx(held_out_losses(task, vector[None], names)[0].tolist(), abs=1e-5)

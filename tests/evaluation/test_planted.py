@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import train_backbone
 from paragon.data.split import prepare
 from paragon.evaluation.methods import METHODS, Trained, other_rows
@@ -39,7 +39,7 @@ def trained():
     # Nothing here needs adapters tuned at the weights of the evaluation.
     collection = collect(backbone, sequences, own, [0])
     collection = dataclasses.replace(collection, oracles=simplex_lattice(2, 10))
-    train = frozen_task(backbone, sequences, "train", own)
+    train = frozen_events(backbone, sequences, "train", own)
     losses = losses_on(train, own.objectives, settings.generator.task_rows)
     valid, test, test_set = held_out(sequences, backbone, own, [10])
     generator = train_generator(collection, settings.generator, 0, valid, losses)

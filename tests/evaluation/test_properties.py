@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paragon.adapters.collection import collect, tune
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import build
 from paragon.backbones.training import Training
 from paragon.data.negatives import NegativeSampler
@@ -119,7 +119,7 @@ def test_an_event_is_judged_alone(seqs, seed):
 @pytest.mark.parametrize("silent", [0, 1])
 def test_an_objective_of_weight_0_has_no_influence(seqs, backbone, silent, monkeypatch):
     own = adapter_settings(steps=10)
-    tasks = [frozen_task(backbone, seqs, name, own) for name in ("train", "valid")]
+    tasks = [frozen_events(backbone, seqs, name, own) for name in ("train", "valid")]
     weights = torch.tensor([[1.0, 0.0], [0.5, 0.5]]).roll(1 - silent, 1)
     start = 0.1 * torch.randn(1, 2, tasks[0].form.size, generator=torch.Generator().manual_seed(0))
 
@@ -204,8 +204,8 @@ def all_that_learns(seqs, settings):
     Training(model, seqs, settings.backbones).fit(0)
     model = model.eval().requires_grad_(False)
     collection = collect(model, seqs, settings.adapters, [0])
-    train = frozen_task(model, seqs, "train", settings.adapters)
-    valid = frozen_task(model, seqs, "valid", settings.adapters)
+    train = frozen_events(model, seqs, "train", settings.adapters)
+    valid = frozen_events(model, seqs, "valid", settings.adapters)
     losses = losses_on(train, OBJECTIVES, 16)
     generator = train_generator(collection, settings.generator, 0, valid, losses)
     rival = train_end_to_end("hypernetwork", train, settings, 0)

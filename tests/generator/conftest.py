@@ -43,5 +43,5 @@ def held_out(losses=no_losses):
         groups=torch.zeros(4),
         items=[0],
         backbone=SimpleNamespace(rows_at_a_time=lambda *_: 4),
-        serve=search,
+        search=search,
     )

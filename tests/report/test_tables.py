@@ -3,13 +3,13 @@ import pandas as pd
 import pytest
 import torch
 
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.metrics import ranking
 from paragon_study.report import tables
 
 
 def test_a_validation_curve_has_the_means_of_the_metrics(seqs, backbone, settings):
-    valid = frozen_task(backbone, seqs, "valid", settings.adapters)
+    valid = frozen_events(backbone, seqs, "valid", settings.adapters)
     vectors = 0.1 * torch.randn(2, valid.form.size, generator=torch.Generator().manual_seed(0))
     weights = np.array([[0.2, 0.8], [0.7, 0.3]])
     objectives = ["accuracy", "diversity"]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.nn.utils import vector_to_parameters
 
 from paragon.adapters.adapter import AdapterForm
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import build
 from paragon.data.negatives import NegativeSampler
 from paragon.objectives.losses import bpr_max
@@ -100,10 +100,10 @@ def test_it_listens_and_same_inputs_are_the_same_bytes(name, task, settings, tmp
 
 def test_category_bias_follows_the_weights(backbone, seqs):
     few = adapter_settings(steps=60, batch=32)
-    task = frozen_task(backbone, seqs, "train", few)
+    task = frozen_events(backbone, seqs, "train", few)
     lattice = simplex_lattice(2, 4)
     bias = end_to_end.tune_category_bias(task, lattice, few, [0, 1])
-    plain = frozen_task(backbone, seqs, "train", few.model_copy(update={"item_side": False}))
+    plain = frozen_events(backbone, seqs, "train", few.model_copy(update={"item_side": False}))
     assert torch.equal(bias, end_to_end.tune_category_bias(plain, lattice, few, [0, 1]))
     assert bias.shape == (2, 5, 6)  # seeds, evaluation weights, categories
     assert not torch.allclose(bias[0, 0], bias[0, -1], atol=0.05)
@@ -113,11 +113,11 @@ def test_category_bias_follows_the_weights(backbone, seqs):
 def test_category_bias_is_tuned_as_an_adapter_of_which_only_the_bias_changes(name, seqs, settings):
     """Losses and gradients, for two seeds at once, are those of such an adapter."""
     model = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False)
-    task = frozen_task(model, seqs, "train", settings.adapters)
+    task = frozen_events(model, seqs, "train", settings.adapters)
     bias = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     vectors = torch.cat([torch.zeros(2, 3, task.form.size - 6), bias], -1)
     given = torch.randint(480, (2, 40), generator=torch.Generator().manual_seed(1)), [*OBJECTIVES]
-    losses = end_to_end.BiasTask(**vars(task)).losses(bias, *given), task.losses(vectors, *given)
+    losses = end_to_end.BiasEvents(**vars(task)).losses(bias, *given), task.losses(vectors, *given)
     assert torch.allclose(*losses, atol=1e-5) and losses[0].shape == (2, 3, len(OBJECTIVES))
     slopes = [torch.autograd.grad(loss.sum(), bias)[0] for loss in losses]
     assert torch.allclose(*slopes, atol=1e-5)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import build, load_backbone, save_backbone
 from paragon.backbones.training import Fitted
 from paragon.generator.training import train_generator
@@ -27,7 +27,7 @@ def make(name, seqs, settings):
         save_backbone(model, seqs, settings.backbones, fitted, stem)
         model, about = load_backbone(stem, seqs)
     collection = collect(model, seqs, settings.adapters, [0], {"backbone": about["sha256"]})
-    valid = frozen_task(model, seqs, "valid", settings.adapters)
+    valid = frozen_events(model, seqs, "valid", settings.adapters)
     return model, about, train_generator(collection, settings.of_generator("paragon"), 0, valid)
 
 

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from paragon import Recommender
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.serving.export import export_folder, quality_of_lists
 from paragon.storage import load_tensors, save_tensors
 from tests.conftest import adapter_settings, refused, tree, uneven
@@ -63,7 +63,7 @@ def test_lists_are_measured_without_what_was_met_but_for_the_target(made, seqs, 
     seqs = dataclasses.replace(seqs, test=dataclasses.replace(seqs.test, candidates=again))
     weights = np.array([[0.9, 0.1], [0.3, 0.7]])
     found = quality_of_lists(Recommender(made[0], made[2], seqs), seqs, seqs.test, weights)
-    task = frozen_task(made[0], seqs, "test", settings.adapters)
+    task = frozen_events(made[0], seqs, "test", settings.adapters)
     for row, vector in enumerate(made[2].generate(weights)):
         scores, values = task.catalogue_scores(vector).numpy(), []
         for event, met in enumerate(seqs.excluded(seqs.test)):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from paragon import History, Recommender
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import BACKBONES, build
 from paragon.reranking import settings as reranking
 from paragon.reranking.rules import RERANKERS
@@ -36,7 +36,7 @@ def test_it_serves_the_model_that_is_evaluated(name, make_once, nobody, seqs, se
     """The same items as the ranking behind the results, by itself and exported."""
     model, _, generator = made = make_once(name)
     weights, rows = [0.3, 0.7], range(5)
-    task = frozen_task(model, seqs, "test", settings.adapters)
+    task = frozen_events(model, seqs, "test", settings.adapters)
     scores = task.catalogue_scores(generator.generate(weights)[0])
     scores = scores.masked_fill(torch.from_numpy(seqs.excluded(seqs.test)), -torch.inf)
     people = Recommender.load(export(tmp_path / "people", seqs, made, people=True))
@@ -225,7 +225,7 @@ def test_a_request_has_the_same_list_alone_and_in_any_company(loaded):
 def test_xquad_is_the_evaluated_one(loaded, made, seqs, settings):
     """For the weights of the evaluation, the items of the row `generated_xquad`."""
     model, _, generator = made
-    valid, test = (frozen_task(model, seqs, e, settings.adapters) for e in ("valid", "test"))
+    valid, test = (frozen_events(model, seqs, e, settings.adapters) for e in ("valid", "test"))
     vectors = reranking.source_vectors(generator, loaded.reranker.sources)
     weights, rule = np.array([0, 0.25, 0.5, 0.75, 1]), RERANKERS["xquad"]
     sources = [valid.catalogue_scores(vector).numpy() for vector in vectors]

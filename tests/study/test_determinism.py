@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import BACKBONES, build
 from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
@@ -72,10 +72,10 @@ def test_scores_tuning_and_generation_agree(name, seqs, settings):
     backbone, found = build(name, seqs, settings.backbones, seed=0).eval().requires_grad_(False), []
     for device in ("cpu", "cuda"):
         model = backbone.to(device)
-        test = frozen_task(model, seqs, "test", settings.adapters)
+        test = frozen_events(model, seqs, "test", settings.adapters)
         collection = collect(model, seqs, settings.adapters, [0])
-        train = frozen_task(model, seqs, "train", settings.adapters)
-        valid = frozen_task(model, seqs, "valid", settings.adapters)
+        train = frozen_events(model, seqs, "train", settings.adapters)
+        valid = frozen_events(model, seqs, "valid", settings.adapters)
         losses = losses_on(train, settings.adapters.objectives, 16)
         generator = train_generator(collection, settings.generator, 0, valid, losses)
         vectors = collection.anchor_vectors

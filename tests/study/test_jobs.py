@@ -14,14 +14,14 @@ import pytest
 import torch
 
 from paragon import progress
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.backbones import Fitted
 from paragon.generator.training import losses_on, train_generator
 from paragon.params import ROOT
 from paragon.storage import load_tensors, save_tensors
 from paragon_study.pipeline import jobs
 from paragon_study.pipeline.determinism import THREADS
-from paragon_study.pipeline.jobs import run_in_processes, training_task, tune_collection
+from paragon_study.pipeline.jobs import run_in_processes, training_events, tune_collection
 from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH, refused, same_parameters
 from tests.study.conftest import hear_signals, is_running, wait_until
@@ -108,9 +108,9 @@ def test_states_are_stored_with_the_collection_and_used_for_the_same_backbone(
     stem = study.folder / "adapters" / "states"
     tensors, made = load_tensors(stem, "adapters")
     save_tensors(stem, {"states": tensors["states"] + 1}, made)
-    assert torch.equal(training_task(study)[0].states, tensors["states"] + 1)
+    assert torch.equal(training_events(study)[0].states, tensors["states"] + 1)
     about["sha256"] = "other"
-    assert torch.allclose(training_task(study)[0].states, tensors["states"], atol=1e-6)
+    assert torch.allclose(training_events(study)[0].states, tensors["states"], atol=1e-6)
 
 
 def test_a_stored_backbone_says_whether_a_rule_is_as_good(
@@ -128,12 +128,12 @@ def test_a_stored_backbone_says_whether_a_rule_is_as_good(
 def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_training_events(
     backbone, seqs, settings, tmp_path, monkeypatch
 ):
-    about, asked, task = {"sha256": "abc"}, [], jobs.training_task
+    about, asked, task = {"sha256": "abc"}, [], jobs.training_events
     monkeypatch.setattr("paragon_study.pipeline.study.ARTIFACTS", tmp_path)
     monkeypatch.setattr(Study, "load_frozen", lambda study: (seqs, backbone, about))
     study = Study("toy", "sasrec", settings)
     collection = tune_collection(study)
-    monkeypatch.setattr(jobs, "training_task", lambda study: asked.append(1) or task(study))
+    monkeypatch.setattr(jobs, "training_events", lambda study: asked.append(1) or task(study))
     made = jobs.train_generators(study, ["paragon"])
     assert [*made] == ["paragon"] and not asked
     made |= jobs.train_generators(study, ["generated"])
@@ -143,7 +143,7 @@ def test_generators_are_trained_by_name_and_the_recipe_of_the_paper_without_trai
             (name, seed) for seed in (0, 1)
         ]
         own = settings.of_generator(name)
-        valid = frozen_task(backbone, seqs, "valid", settings.adapters)
+        valid = frozen_events(backbone, seqs, "valid", settings.adapters)
         losses = losses_on(task(study)[0], settings.adapters.objectives, own.task_rows)
         alone = train_generator(collection, own, 1, valid, losses, name)
         assert same_parameters(alone.model, generators[1].model)

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from paragon.adapters.collection import collect
-from paragon.adapters.frozen import frozen_task
+from paragon.adapters.frozen import frozen_events
 from paragon.adapters.mixtures import interpolation
 from paragon.backbones import BACKBONES, train_backbone
 from paragon.data.split import prepare
@@ -62,7 +62,7 @@ def main():
     show("collection", collection.snapshots, collection.validation)
     mix = interpolation(collection.anchors.double().numpy(), collection.oracles.numpy())
     show("interpolation", torch.from_numpy(mix))
-    train, valid = (frozen_task(backbone, seqs, part, own) for part in ("train", "valid"))
+    train, valid = (frozen_events(backbone, seqs, part, own) for part in ("train", "valid"))
     losses = losses_on(train, own.objectives, settings.generator.task_rows)
     for name in ("paragon", "generated"):
         generator = train_generator(collection, settings.of_generator(name), 0, valid, losses, name)
