@@ -15,6 +15,7 @@ import pandas as pd
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, read_settings
+from paragon_study.ablations.contrasts import load_table
 from paragon_study.checking.agreement import disagreements
 from paragon_study.report import compare
 from paragon_study.report.pages import pages
@@ -115,6 +116,8 @@ def differences(expected: list[str], found: list[str]) -> Iterator[tuple[str, st
 def place_of(source: str, method: str, measure: str) -> str:
     """Return file and key of a number that a claim refers to."""
     name, _, study = source.partition("/")
+    if name == "law":
+        return f"ablations/results/law.csv: {method}, {measure}"
     if name == "times":
         return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
     study = study or f"{STUDY_OF.get(name, name)}/*"
@@ -126,6 +129,8 @@ def place_of(source: str, method: str, measure: str) -> str:
 def again_of(source: str) -> str:
     """Return the command that makes the numbers of a source again."""
     name, _, _ = source.partition("/")
+    if name == "law":
+        return "python -m paragon trial law"
     if name == "times":
         return "make bench"
     study = STUDY_OF.get(name, name)
@@ -173,7 +178,17 @@ def load_sources(root: Path) -> Sources:
     for source, study in STUDY_OF.items():
         folders = [folder for folder in recorded if folder.parent.name == study]
         tables[source] = compare.all_results(folders)
-    return {**tables, "times": times(results)}
+    return {**tables, "times": times(results), "law": law(root / "ablations/results")}
+
+
+def law(folder: Path) -> pd.DataFrame:
+    """Read the measures of each method, with the number of tuned adapters in its name."""
+    table = load_table("law", folder)
+    numbers = table["anchors"].map(" {:g}".format, na_action="ignore").fillna("")
+    table["method"] += numbers  # "paragon 35"
+    key = ["dataset", "backbone", "method"]
+    by_seed = table.melt([*key, "seed"], ["regret_mean", "outcome_error"], "measure")
+    return by_seed.groupby([*key, "measure"], sort=False, as_index=False)["value"].mean()
 
 
 def times(results: Path) -> pd.DataFrame:
