@@ -13,7 +13,7 @@ from paragon.errors import ParagonError
 from paragon.params import ROOT, load_params, read_settings
 from paragon.storage import MARK
 from paragon_study.pipeline.determinism import STAGE, choose_kernels, keep_memory
-from paragon_study.running.runner import run_notebook
+from paragon_study.running.runner import checkout, run_notebook
 from paragon_study.running.studies import with_comments
 
 if TYPE_CHECKING:  # of kernels
@@ -155,8 +155,8 @@ def check_user(options: Sequence[str]) -> None:
 
 
 def open_lab(lab: Path, options: Sequence[str]) -> None:
-    """Replace this process by JupyterLab in the lab; kernels use the lab as root."""
-    own = STAGE | {"PARAGON_ROOT": str(lab)}
+    """Replace this process by JupyterLab in the lab; kernels use its packages and settings."""
+    own = STAGE | checkout(lab)
     # With this Python, whose programs may not be on the PATH.
     command = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={lab}", *options]
     os.execve(sys.executable, command, os.environ | own)

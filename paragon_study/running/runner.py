@@ -63,6 +63,12 @@ def _recorded(stage: str, root: Path) -> bool:
     return lock.exists() and f"\n  {stage}:\n" in lock.read_text(encoding="utf-8")
 
 
+def checkout(root: Path) -> dict[str, str]:
+    """Return the variables with which a process uses data, settings and packages of ``root``."""
+    packages = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    return {"PARAGON_ROOT": str(root), "PYTHONPATH": packages}
+
+
 def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Path:
     start = time.monotonic()
     parameters = {"study_name": study} | ({} if backbone is None else {"backbone": backbone})
@@ -79,9 +85,8 @@ def _run_notebook(name: str, study: str, backbone: str | None, root: Path) -> Pa
             QUIET: "1",
             LINE: str(line),
             CHECKPOINTS: str(checkpoints),
-            "PARAGON_ROOT": str(root),
-            # This checkout's package; no IPython profile or kernel of the user.
-            "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+            **checkout(root),
+            # No IPython profile or kernel of the user.
             "IPYTHONDIR": os.path.join(scratch, "ipython"),
             "JUPYTER_PREFER_ENV_PATH": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # no note by the kernel

@@ -2,12 +2,14 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from paragon_study.course.lab import headline_of, make_lab
+from paragon_study.course.lab import headline_of, make_lab, open_lab
 from tests.conftest import THOROUGH
 from tests.study.conftest import command, git, snapshot
 
@@ -41,3 +43,18 @@ def test_the_small_study_prints_its_measures_and_a_dash_for_what_is_undefined(tm
     (folder / "headline.json").write_text(json.dumps(measured))
     lines = headline_of(tmp_path).splitlines()
     assert [line.split()[-3:] for line in lines if line.startswith("tuned")] == [["0.51", "–", "0"]]
+
+
+def test_kernels_of_the_lab_import_its_copy_of_the_package(tmp_path, monkeypatch):
+    (tmp_path / "paragon").mkdir()
+    (tmp_path / "paragon/__init__.py").write_text("changed = True\n")
+    (tmp_path / "notebooks").mkdir()
+    started = []
+    monkeypatch.setattr(os, "execve", lambda *given: started.append(given))
+    open_lab(tmp_path, [])
+    [(_, _, variables)] = started
+    command = [sys.executable, "-c", "import paragon; print(paragon.changed)"]
+    done = subprocess.run(
+        command, cwd=tmp_path / "notebooks", env=variables, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "True", done.stderr
