@@ -167,7 +167,7 @@ class CsvFiles:
         data = read_bytes(path)
         text = decode(str(path), data, latin_1=True)
         if not is_utf8(data):
-            example = next(word for word in text.split() if not word.isascii())
+            example = next(re.finditer(r"\w*[^\x00-\x7f]\w*", text))[0]
             self.used.append(
                 f"{path}: not UTF-8, so it was read as Latin-1, as in {shown(example)}; if letters "
                 "are wrong, save it as UTF-8"
