@@ -261,7 +261,7 @@ def test_the_notebook_shows_the_factors_that_are_recorded(rows, tmp_path, monkey
             *lines, last = source.split("\n")
             exec("\n".join(lines), names)
             shown.append(eval(last, names))
-    assert "3-gru4rec" in capsys.readouterr().out
+    assert "3-planted" in capsys.readouterr().out
     kinds = [type(one) for one in shown]
     assert len(kinds) == 8 and (rows is not None or set(kinds) == {Markdown})
     assert rows is None or kinds.count(pd.DataFrame) == 3  # the default, its guidance, `latent`
