@@ -182,13 +182,13 @@ def load_sources(root: Path) -> Sources:
 
 
 def law(folder: Path) -> pd.DataFrame:
-    """Read the measures of each method, with the number of tuned adapters in its name."""
+    """Read the mean regret of each method, with the number of tuned adapters in its name."""
     table = load_table("law", folder)
     numbers = table["anchors"].map(" {:g}".format, na_action="ignore").fillna("")
     table["method"] += numbers  # "paragon 35"
     key = ["dataset", "backbone", "method"]
-    by_seed = table.melt([*key, "seed"], ["regret_mean", "outcome_error"], "measure")
-    return by_seed.groupby([*key, "measure"], sort=False, as_index=False)["value"].mean()
+    means = table.groupby(key, sort=False)["regret_mean"].mean()  # over seeds
+    return means.reset_index(name="value").assign(measure="regret_mean")
 
 
 def times(results: Path) -> pd.DataFrame:
