@@ -6,7 +6,6 @@ measured on test users. Shapes: N events, n items, S settings, P parameters, M c
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,10 +82,6 @@ class Choice(NamedTuple):
     settings: Any  # a sequence
     points: np.ndarray  # [S, 2], NDCG@10 and α-nDCG@10 of validation users
     lists: Callable[[Any], Iterable[np.ndarray]]
-
-
-# Of the seed with this index and a method, for validation and test users.
-Choose = Callable[[int, Method, TopTen, TopTen], Choice | None]
 
 
 def choice_of(
@@ -201,11 +196,8 @@ class Choices:
     test: TopTen
 
 
-def all_choices(
-    trained: Trained, methods: Mapping[str, Method], choose: Choose | None = None
-) -> Choices:
+def all_choices(trained: Trained, methods: Mapping[str, Method]) -> Choices:
     """Try the settings of methods on validation users, for each seed."""
-    choose = choose or partial(choice_of, trained)
     valid = TopTen(trained, "valid")
     test = TopTen(trained, "test")
     backbone = choice_of(trained, 0, METHODS["backbone"], valid, test)
@@ -213,7 +205,7 @@ def all_choices(
     of: dict[str, dict[int, Choice]] = {}
     for name, method in methods.items():
         for index, seed in enumerate(trained.seeds if is_random(method) else trained.seeds[:1]):
-            choice = choose(index, method, valid, test)
+            choice = choice_of(trained, index, method, valid, test)
             if choice is not None:
                 of.setdefault(name, {})[seed] = choice
     return Choices(
