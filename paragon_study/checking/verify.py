@@ -33,7 +33,7 @@ FILES = {
     "curve.csv": "curve_",
     "data.json": "data_",
 }
-EDITED = "changed: its results"  # after the study ran
+EDITED = "changed: its results"  # after the study ran, or without a run in this folder
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
 KEYS = ["study", "backbone", "method", "metric"]
 NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
@@ -67,7 +67,7 @@ class Comparison:
     def passed(self) -> bool:
         """Whether something current was computed here, and the results and settings agree.
 
-        Results that were edited after their study ran fail, though they are not compared.
+        Results that no run in this folder wrote fail, however close to the commit's they are.
         """
         agrees = self.bad.empty and not self.made_otherwise
         return agrees and bool(self.recomputed) and EDITED not in self.stale.values()
@@ -79,7 +79,7 @@ class Comparison:
 
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
-        old = "; ".join(f"{', '.join(study)} ({why})" for study, why in self.stale.items())
+        old = "; ".join(f"{', '.join(filter(None, study))} ({why})" for study, why in self.stale.items())
         not_counted = f"; STALE, so not counted: {old}; run `dvc repro`" if old else ""
         if self.empty:
             instead = "" if old else ": run `make repro`"
@@ -139,6 +139,7 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     table = worst_first(pd.concat(tables, ignore_index=True))
     computed = recomputed(root)
     outdated = {study: EDITED for study, same in computed.items() if not same}
+    outdated |= dict.fromkeys(_not_run_here(table, computed), EDITED)
     outdated |= stale([study for study, same in computed.items() if same], root)
     current = [study for study in computed if study not in outdated]
     otherwise = {}
@@ -162,6 +163,13 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         settings=different(flat(before), flat(now)),
         made_otherwise={study: keys for study, keys in otherwise.items() if keys},
     )
+
+
+def _not_run_here(table: pd.DataFrame, computed: Iterable[Study]) -> list[Study]:
+    """List the studies (and data: with an empty backbone) that changed, but did not run here."""
+    changed = table.loc[table["verdict"] == "within tolerance", KEYS[:2]].drop_duplicates()
+    ran = {*computed} | {(study, "") for study, *_ in computed}
+    return [study for study in changed.itertuples(index=False, name=None) if study not in ran]
 
 
 def _take(files: Files, name: str) -> Files:

@@ -229,6 +229,20 @@ def test_one_edited_study_fails_though_another_one_is_current(pipeline):
     assert [*comparison.stale] == [("ml-1m", "gru4rec")] and not comparison.passed
 
 
+@pytest.mark.parametrize("name", ["ml-1m/gru4rec/metrics.json", "ml-1m/data.json"])
+def test_an_edit_of_a_study_that_did_not_run_here_fails(root, name):
+    write(root, RESULTS, "ml-1m/gru4rec")
+    (root / "results/ml-1m/data.json").write_text('{"items": 0.4}')
+    committed(root)
+    assert compare_with_commit(root=root).passed  # with the other study, which ran here
+    path = root / "results" / name
+    path.write_text(path.read_text().replace("0.4", "0.401"))
+    comparison = compare_with_commit(root=root)
+    assert comparison.bad.empty and not comparison.passed
+    assert [study for study, *_ in comparison.stale] == ["ml-1m"]
+    assert "ml-1m" in comparison.summary() and "NOT REPRODUCED" in comparison.summary()
+
+
 def test_results_that_were_made_with_other_settings_are_not_reproduced(root, monkeypatch):
     """Of a study that is not computed here, too: its settings lie beside its results."""
     monkeypatch.setattr("paragon_study.pipeline.study.RESULTS", root / "results")
