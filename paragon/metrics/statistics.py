@@ -1,6 +1,7 @@
 """Confidence intervals, differences between methods and correction for many comparisons."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -32,8 +33,15 @@ def mean_interval(values: np.ndarray) -> Interval:
     mean = float(values.mean())
     if len(values) < 2:
         return Interval(mean, None, None, "an interval needs two values, there is one")
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values)
+    standard_error = values.std(ddof=1) / len(values) ** 0.5
+    half = _student_factor(len(values) - 1) * standard_error
     return Interval(mean, float(mean - half), float(mean + half))
+
+
+@cache
+def _student_factor(freedom: int) -> float:
+    """Return how many standard errors half of an interval is, with these degrees of freedom."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def paired_bootstrap(
