@@ -11,8 +11,7 @@ benchmarks/serving.json.  The model is exported to a temporary folder first.
   answer, thinks for a random time (its mean in seconds is the key) and asks again.
 * promise: ``weights_for`` in 1,000 random splits of the users: the validation events of one half
   choose, the test events of the other half, who were not looked at, judge.  ``diversity``: α-nDCG
-  as a share of that of an oracle, which takes the most diverse balance that keeps the promise on
-  just these test events.  ``best_fixed``: the same for the best single balance that breaks it in
+  as a share of the most diverse balance that keeps the promise on just these test events.  ``best_fixed``: the same for the best single balance that breaks it in
   at most 5 % of the splits, known afterwards only: no way to choose can be expected to beat it.
 """
 
@@ -175,12 +174,12 @@ def promise(recommender: Recommender, sequences: Sequences) -> dict[str, dict[st
             within.append(means >= (1 - loss) * means[0])
         kept = np.array(within)  # [SPLITS, G]
         broken = ~kept[np.arange(SPLITS), chosen]  # [SPLITS]
-        oracle = np.where(kept, alpha, 0).max(1)  # [SPLITS]
+        most = np.where(kept, alpha, 0).max(1)  # [SPLITS]
         fixed = np.flatnonzero((~kept).mean(0) <= 0.05)  # rows of balances
-        best_fixed = max((alpha[row] / oracle).mean() for row in fixed)
+        best_fixed = max((alpha[row] / most).mean() for row in fixed)
         found[str(loss)] = {
             "broken": round(float(broken.mean()), 4),
-            "diversity": round(float((alpha[chosen] / oracle).mean()), 4),
+            "diversity": round(float((alpha[chosen] / most).mean()), 4),
             "best_fixed": round(float(best_fixed), 4),
             "accuracy_weight": round(float(balances[chosen, 0].mean()), 3),
         }

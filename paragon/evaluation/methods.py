@@ -74,7 +74,7 @@ Vectors = Callable[[Trained, int, Tensor], Tensor | None]
 class Method(NamedTuple):
     """A method of the comparison: its kind, and one way to compute its scores."""
 
-    kind: str  # oracle, generated, mixture, end_to_end, reranked or reference
+    kind: str  # tuned, generated, mixture, end_to_end, reranked or reference
     mixture: mixtures.Coefficients | None = None  # of collected adapters
     vectors: Vectors | None = None
     rerank: Rerank | None = None  # of the backbone's list, or those of the adapters `vectors`
@@ -221,9 +221,9 @@ def _mixture(coefficients: mixtures.Coefficients) -> Method:
 XQUAD = RERANKERS["xquad"]
 # In the order of the tables.
 METHODS = {
-    "tuned": Method("oracle", vectors=_envelope, between=_between_tuned),
+    "tuned": Method("tuned", vectors=_envelope, between=_between_tuned),
     # The adapter tuned for exactly these weights; `tuned` may take one tuned for others.
-    "tuned_alone": Method("oracle", vectors=_tuned_alone),
+    "tuned_alone": Method("tuned", vectors=_tuned_alone),
     # The paper's recipe, the same without guidance, and the transformer of the released code.
     "paragon": Method("generated", vectors=partial(_generated, name="paragon")),
     "paragon_no_cfg": Method("generated", vectors=partial(_generated, name="paragon", guidance=1)),
@@ -252,7 +252,7 @@ METHODS = {
     "popularity": Method("reference", rows=partial(_recommender, name="popularity")),
     "item_knn": Method("reference", rows=partial(_recommender, name="item_knn")),
     "cmr": Method("reranked", rows=_reranked_by_hypernetwork),
-    "retrain": Method("oracle", rows=_retrain),
+    "retrain": Method("tuned", rows=_retrain),
 }
 
 

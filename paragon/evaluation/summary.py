@@ -59,7 +59,7 @@ def control_measures(
 
     volume = float(control.set_hv(points))
     reference = float(control.set_hv(best))
-    reason = "the oracle's hypervolume is 0: it never ranks a target among the first"
+    reason = "the hypervolume of `tuned` is 0: it never ranks a target among the first"
     share = Measure(volume / reference) if reference > 0 else Measure(None, reason)
     measures = {
         "set_hv": Measure(volume),
@@ -119,7 +119,7 @@ def lacks_unit(curve: pd.DataFrame, objectives: Sequence[str]) -> str | None:
     if low is None or low > 0:
         return None
     lost = f"it loses {mean:.3g} on average, from {low:.3g} on at 95 % over seeds"
-    return f"`constant` is within noise of the oracle: {lost}"
+    return f"`constant` is within noise of `tuned`: {lost}"
 
 
 def over_seeds(

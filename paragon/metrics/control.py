@@ -59,28 +59,28 @@ def correlation(values: np.ndarray, other: np.ndarray) -> Measure:
     return Measure(float(pearsonr(values, other).statistic))
 
 
-def range_ratio(values: np.ndarray, oracle: np.ndarray) -> Measure:
-    """Range (max - min) of ``values [W]`` over the ``oracle``'s, 0..inf; undefined if that is 0."""
+def range_ratio(values: np.ndarray, tuned: np.ndarray) -> Measure:
+    """Range (max - min) of ``values [W]`` over that of ``tuned``, 0..inf; undefined if it is 0."""
     values = check_array("values", values, "W")
-    oracle = check_array("oracle", oracle, "W", W=len(values))
-    span = np.ptp(oracle)
-    if span <= _EQUAL_WITHIN * np.abs(oracle).max():
-        return Measure(None, f"the oracle does not move: every value is {oracle[0]:.6g}")
+    tuned = check_array("tuned", tuned, "W", W=len(values))
+    span = np.ptp(tuned)
+    if span <= _EQUAL_WITHIN * np.abs(tuned).max():
+        return Measure(None, f"`tuned` does not move: every value is {tuned[0]:.6g}")
     return Measure(float(np.ptp(values) / span))
 
 
-def outcome_error(points: np.ndarray, oracle: np.ndarray) -> Measure:
-    """Mean distance of the outcome from what the weights ask for, in ranges of the oracle; 0..inf.
+def outcome_error(points: np.ndarray, tuned: np.ndarray) -> Measure:
+    """Mean distance of the outcome from what the weights ask for, in ranges of ``tuned``; 0..inf.
 
-    The ``oracle [W, O]`` reached what was asked for. The distance between its metrics and those of
+    ``tuned [W, O]`` reached what was asked for. The distance between its metrics and those of
     ``points [W, O]`` is divided by its range of each metric. Undefined if a range is 0.
     """
     points = check_array("points", points, "WO")
-    oracle = check_array("oracle", oracle, "WO")
-    span = np.ptp(oracle, axis=0)  # [O]
-    if (span <= _EQUAL_WITHIN * np.abs(oracle).max(0)).any():
-        return Measure(None, "the oracle does not move one of the metrics")
-    return Measure(float((np.abs(points - oracle) / span).mean()))
+    tuned = check_array("tuned", tuned, "WO")
+    span = np.ptp(tuned, axis=0)  # [O]
+    if (span <= _EQUAL_WITHIN * np.abs(tuned).max(0)).any():
+        return Measure(None, "`tuned` does not move one of the metrics")
+    return Measure(float((np.abs(points - tuned) / span).mean()))
 
 
 def violations(
@@ -113,36 +113,36 @@ def violations(
 
 def regret(
     losses: np.ndarray,
-    oracle: np.ndarray,
+    tuned: np.ndarray,
     constant: np.ndarray,
     corners: np.ndarray | None = None,
     rows: np.ndarray | None = None,
 ) -> dict[str, Measure]:
-    """Held-out task loss in excess of the oracle's: 0 is the oracle, 1 always the middle model.
+    """Held-out task loss in excess of that of ``tuned``: 0 is ``tuned``, 1 always the middle model.
 
-    ``oracle``, ``constant [W]``: task losses of the model tuned for each weight and of the middle
+    ``tuned``, ``constant [W]``: task losses of the model tuned for each weight and of the middle
     one. ``losses [R]``: the method's, at weights ``rows [R]`` (None: all). Returns mean, median and
-    maximum of (losses - oracle) over the mean of (constant - oracle): ``mean``, ``median``, ``max``
+    maximum of (losses - tuned) over the mean of (constant - tuned): ``mean``, ``median``, ``max``
     without ``corners [W]`` (bool: an objective has weight 0), ``corner_mean`` and so on for corners
-    only. Undefined without weights, or if ``constant`` is on average no worse than the oracle.
+    only. Undefined without weights, or if ``constant`` is on average no worse than ``tuned``.
     """
-    oracle = check_array("oracle", oracle, "W")
-    constant = check_array("constant", constant, "W", W=len(oracle))
-    corners = np.zeros(len(oracle), bool) if corners is None else corners
-    corners = check_array("corners", corners, "W", "booleans", W=len(oracle))
-    rows = np.arange(len(oracle)) if rows is None else np.asarray(rows)
+    tuned = check_array("tuned", tuned, "W")
+    constant = check_array("constant", constant, "W", W=len(tuned))
+    corners = np.zeros(len(tuned), bool) if corners is None else corners
+    corners = check_array("corners", corners, "W", "booleans", W=len(tuned))
+    rows = np.arange(len(tuned)) if rows is None else np.asarray(rows)
     losses = check_array("losses", losses, "R", R=len(rows))
     regrets = {}
     for prefix, chosen in (("", ~corners), ("corner_", corners)):
-        excess = (losses - oracle[rows])[chosen[rows]]
+        excess = (losses - tuned[rows])[chosen[rows]]
         unit = 0.0
         reason = None
         if not len(excess):
             reason = "no weight is a corner" if prefix else "every weight is a corner"
         else:
-            unit = (constant - oracle)[chosen].mean()
-            if unit <= _EQUAL_WITHIN * np.abs(oracle[chosen]).max():
-                reason = f"the constant model is no worse than the oracle (mean excess {unit:.6g})"
+            unit = (constant - tuned)[chosen].mean()
+            if unit <= _EQUAL_WITHIN * np.abs(tuned[chosen]).max():
+                reason = f"the constant model is no worse than `tuned` (mean excess {unit:.6g})"
         for name, summary in (("mean", np.mean), ("median", np.median), ("max", np.max)):
             value = None if reason else float(summary(excess) / unit)
             regrets[prefix + name] = Measure(value, reason)

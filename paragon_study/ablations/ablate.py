@@ -154,7 +154,7 @@ def start_weights(objectives: Sequence[str]) -> list[float]:
 
 
 class AblationBench(Bench):
-    """Tuned adapters on their backbone: the oracle, and the unit of regret."""
+    """Tuned adapters on their backbone: `tuned`, and the unit of regret."""
 
     @cached_property
     def choices(self) -> Tensor:
@@ -185,11 +185,11 @@ class AblationBench(Bench):
         """Compute all measures for the seed at ``index``; a row for each method.
 
         Methods: ``ways`` to make adapters, ``others`` with scores of their own, and more ``tuned``
-        adapters ``[W, P]``. `tuned` (the oracle), `constant` and `tuned_alone` are always there.
+        adapters ``[W, P]``. `tuned`, `constant` and `tuned_alone` are always there.
         """
-        oracle = self.best(self.collection.tuned(index))
+        best_tuned = self.best(self.collection.tuned(index))
         vectors = {
-            "tuned": oracle(self.weights),
+            "tuned": best_tuned(self.weights),
             "constant": mixtures.mixed(self.collection, mixtures.constant, index, self.weights),
             # The adapter tuned for a weight, though `tuned` may be a better one, of another weight.
             "tuned_alone": self.collection.oracle_vectors[index],
@@ -250,7 +250,7 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
     folder = STORE / "law" / name
     sequences, backbone, description = study.load_frozen()
     tuned = tuned_adapters(study, sequences, backbone, description, folder / "tuned")
-    # One oracle and one middle adapter, however many anchors the entry has.
+    # One `tuned` and one middle adapter, however many anchors the entry has.
     bench = AblationBench(study, sequences, backbone, first_anchors(tuned, plan.equal))
 
     collections = {number: first_anchors(tuned, number) for number in entry.anchors}
@@ -296,8 +296,8 @@ def measure_law(plan: Ablations, name: str) -> pd.DataFrame:
             Scores.of(biased_scores(plain, sequences.categories, bias)) for bias in biases[index]
         )
         category_bias = Row("category_bias", seed, bench.weights.numpy(), scores)
-        oracle = bench.best(bench.collection.tuned(index))
-        tuned_vectors = oracle(bench.weights)  # [W, P]
+        best_tuned = bench.best(bench.collection.tuned(index))
+        tuned_vectors = best_tuned(bench.weights)  # [W, P]
         reranked = [reranker.row(seed, tuned_vectors) for reranker in rerankers]
         tables.append(bench.rows(ways, index, [category_bias, *reranked]))
     objectives = len(entry.objectives)

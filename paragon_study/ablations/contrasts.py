@@ -157,8 +157,8 @@ def anchor_law(law: pd.DataFrame, methods: Sequence[str] = SHOWN) -> Figure:
         ax.set_title(title, fontsize=8)
     axes[0, 0].set_ylim(top=min(2, axes[0, 0].get_ylim()[1]))  # of all columns
     axes[0, 0].yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=""))
-    axes[0, 0].set_ylabel("regret, %\n(0 = oracle)", fontsize=8)
-    axes[1, 0].set_ylabel("distance from tuned\n(0 = oracle)", fontsize=8)
+    axes[0, 0].set_ylabel("regret, %\n(0 = tuned)", fontsize=8)
+    axes[1, 0].set_ylabel("distance from tuned\n(0 = tuned)", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("tuned adapters", fontsize=8)
     style.method_legend(figure, axes[0, 0], columns=3)

@@ -44,7 +44,7 @@ class Variant(NamedTuple):
 def measure_factorial(plan: Ablations, name: str) -> pd.DataFrame:
     """Measure both generators with each option of each factor; a row for each and seed.
 
-    All are compared with the oracle of the default adapters, whatever they learned from. Rows of
+    All are compared with `tuned` of the default adapters, whatever they learned from. Rows of
     `tuned_alone` and of mixtures show each collection without a generator.
     """
     entry = plan.entry("factorial", name)

@@ -78,7 +78,7 @@ def test_summary_by_hand(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4  # nothing half-written is left
 
 
-def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
+def test_every_seed_is_measured_against_its_own_tuned_off_the_corners():
     """Numbers by hand: two seeds on other scales, with other losses at the corners."""
     other = ((0.2, 0.3, 0.4), (0.8, 0.7, 0.8), (19, 1.5, 13))
     curve = made_curve(tuned=TUNED, constant=CONSTANT, other=other)
@@ -99,13 +99,13 @@ def test_every_seed_is_measured_against_its_own_oracle_off_the_corners():
     assert not [name for name in one if name.endswith(("_sd", "_low", "_high"))]
 
 
-def test_a_method_with_few_weights_meets_the_oracle_at_these():
+def test_a_method_with_few_weights_meets_tuned_at_these():
     retrain = ((0, 0.3, 0.4), (0, 0.6, 0.5), (0, 2, 13))
     curve = made_curve(tuned=TUNED, constant=CONSTANT, retrain=retrain)
     curve = curve[(curve["method"] != "retrain") | (curve["w_accuracy"] > 0)]
     row = summarise(curve, OBJECTIVES)["retrain"]
-    volume, oracle = 0.3 * 0.6 + 0.1 * 0.5, 0.3 * 0.6 + 0.2 * 0.4
-    assert row["set_hv_of_tuned_full"] == pytest.approx(volume / oracle, rel=1e-5)
+    volume, of_tuned = 0.3 * 0.6 + 0.1 * 0.5, 0.3 * 0.6 + 0.2 * 0.4
+    assert row["set_hv_of_tuned_full"] == pytest.approx(volume / of_tuned, rel=1e-5)
     assert row["range_ratio_acc_full"] == pytest.approx(0.1 / 0.2)
     assert row["regret_mean_full"] == pytest.approx((2 - 1) / (3 - 1))
     assert row["regret_corner_mean_full"] == pytest.approx((13 - 8) / ((20 + 10) / 2))
@@ -123,7 +123,7 @@ def test_correlations_with_the_weights_and_what_equal_weights_give():
 
 
 def test_a_weight_of_0_makes_a_corner_also_of_three_objectives():
-    """There `constant` is worse than the oracle by 10 or 0.5, by the seed; elsewhere by 1."""
+    """There `constant` is worse than `tuned` by 10 or 0.5, by the seed; elsewhere by 1."""
     weights, frames = simplex_lattice(3, 3).double().numpy(), []
     inner, names = (weights > 0).all(1), ["accuracy", "diversity", "novelty"]
     for seed, worse in enumerate((10, 0.5)):
@@ -140,7 +140,7 @@ def test_a_weight_of_0_makes_a_corner_also_of_three_objectives():
 
 
 @pytest.mark.parametrize("excess", [(0.1, 0.11, 0.12), (0.1, 0.01, 0.2)])
-def test_regret_needs_a_constant_that_is_surely_worse_than_the_oracle(excess):
+def test_regret_needs_a_constant_that_is_surely_worse_than_tuned(excess):
     """By the t interval over seeds of what `constant` loses: means .11 and .103."""
     flat, curves = ([0.1] * 5, [0.5] * 5, [1.0] * 5), []
     for seed, lost in enumerate(excess):

@@ -52,18 +52,18 @@ def test_correlation_at_any_scale_and_where_it_is_undefined():
     undefined(control.correlation(W, 0.3 + 1e-15 * W), "constant")
 
 
-def test_outcome_error_is_the_mean_distance_in_ranges_of_the_oracle():
-    oracle = np.array([[0.1, 30.0], [0.2, 20.0], [0.5, 10.0]])  # ranges 0.4 and 20
-    assert control.outcome_error(oracle, oracle) == (0.0, None)
-    moved = oracle + [[0.04, 0], [-0.04, 0], [0, 10]]  # 0.1, 0.1 and 0.5 of the ranges
-    assert control.outcome_error(moved, oracle).value == pytest.approx((0.1 + 0.1 + 0.5) / 6)
-    undefined(control.outcome_error(oracle, np.ones((3, 2))), "does not move")
+def test_outcome_error_is_the_mean_distance_in_ranges_of_tuned():
+    tuned = np.array([[0.1, 30.0], [0.2, 20.0], [0.5, 10.0]])  # ranges 0.4 and 20
+    assert control.outcome_error(tuned, tuned) == (0.0, None)
+    moved = tuned + [[0.04, 0], [-0.04, 0], [0, 10]]  # 0.1, 0.1 and 0.5 of the ranges
+    assert control.outcome_error(moved, tuned).value == pytest.approx((0.1 + 0.1 + 0.5) / 6)
+    undefined(control.outcome_error(tuned, np.ones((3, 2))), "does not move")
 
 
 def test_range_ratio():
     assert control.range_ratio([0.2, 0.5, 0.4], [0.1, 0.6, 0.7]) == (pytest.approx(0.5), None)
     assert control.range_ratio([0.3, 0.3], [0.1, 0.2]).value == 0.0
-    undefined(control.range_ratio([0.1, 0.2], [0.3, 0.3]), "oracle does not move")
+    undefined(control.range_ratio([0.1, 0.2], [0.3, 0.3]), "does not move")
 
 
 def test_violations_count_falls_beyond_the_tolerance():
@@ -100,11 +100,11 @@ def test_violations_on_a_lattice_of_three_objectives():
 
 
 def test_regret_by_hand():
-    oracle, constant = np.array([1.0, 1.0, 2.0, 9.0]), np.array([2.0, 4.0, 4.0, 29.0])
+    tuned, constant = np.array([1.0, 1.0, 2.0, 9.0]), np.array([2.0, 4.0, 4.0, 29.0])
     corners = np.array([False, False, False, True])
 
     def values(losses, rows=None):
-        measures = control.regret(losses, oracle, constant, corners, rows)
+        measures = control.regret(losses, tuned, constant, corners, rows)
         return {name: measure.value for name, measure in measures.items()}
 
     at_corners = dict.fromkeys(["corner_mean", "corner_median", "corner_max"], -0.25)
@@ -115,10 +115,10 @@ def test_regret_by_hand():
 
 
 def test_regret_undefined():
-    oracle, corners = np.array([1.0, 2.0]), np.array([False, False])
-    none = control.regret(oracle, oracle, oracle, corners)
-    undefined(none["mean"], "no worse than the oracle")
+    tuned, corners = np.array([1.0, 2.0]), np.array([False, False])
+    none = control.regret(tuned, tuned, tuned, corners)
+    undefined(none["mean"], "no worse than `tuned`")
     undefined(none["corner_max"], "no weight is a corner")
-    everything = control.regret(oracle, oracle, oracle + 1, ~corners)
+    everything = control.regret(tuned, tuned, tuned + 1, ~corners)
     undefined(everything["median"], "every weight is a corner")
     assert everything["corner_median"].value == 0

@@ -54,14 +54,14 @@ series = arrays.arrays(float, (3, 6), elements=whole)
 @many
 @given(series, st.sampled_from([2.0**-30, 0.5, 4.0]), whole)
 def test_control_does_not_know_the_unit_of_a_metric(three, factor, shift):
-    values, oracle, constant = three
+    values, tuned, constant = three
     weights = np.linspace(0, 1, 6)
-    constant = oracle + np.abs(constant) + 1
+    constant = tuned + np.abs(constant) + 1
 
     pairs = np.stack([weights, 1 - weights], 1)
 
     def all_of(unit, shift=0.0):
-        own, best, middle = (unit * x + shift for x in (values, oracle, constant))
+        own, best, middle = (unit * x + shift for x in (values, tuned, constant))
         found = control.regret(own, best, middle, weights > 2) | {
             "correlation": control.correlation(weights, own),
             "range": control.range_ratio(own, best),
