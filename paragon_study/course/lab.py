@@ -40,7 +40,7 @@ FULL_NOTE = "> **This is the lab**, a copy of the study at full size, which stay
 STUDY_NOTE = """> **This is no lab.** What runs here replaces artifacts and results of the study in
 > `{root}`. Notebooks of a lab belong into its folder `notebooks`."""
 # What `headline_of` shows.
-SHOWN = ("backbone", "tuned", "paragon", "generated", "hypernetwork", "interpolation_log", "xquad")
+SHOWN = ("backbone", "tuned", "paragon", "generated", "hypernetwork", "xquad")
 # The first cell of each notebook of a lab.
 BEGIN = "from paragon_study.course.lab import begin\n\nbegin()"
 
@@ -140,11 +140,11 @@ def headline_of(lab: Path) -> str:
     for method in SHOWN:
         value = measured.get(method, {}).get
         rows[look(method).label] = {
-            "diversity at 98 %": plus_minus(value("alpha_ndcg_98"), None, 2),
-            "at 80 % of the accuracy": plus_minus(value("alpha_ndcg_80"), None, 2),
-            "regret, %": plus_minus(value("regret_mean_full"), None, 0, "regret_mean_full"),
+            "98 % of the accuracy kept": plus_minus(value("alpha_ndcg_98"), None, 2),
+            "80 % kept": plus_minus(value("alpha_ndcg_80"), None, 2),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").to_string()
+    table = pd.DataFrame.from_dict(rows, orient="index").to_string()
+    return f"diversity (0 to 1) of lists with\n{table}"
 
 
 def check_user(options: Sequence[str]) -> None:

@@ -46,7 +46,7 @@ _DASHDOT = (0, (5, 1.5, 1, 1.5))
 # Colours for colour-blind readers: the sets of Okabe-Ito and Paul Tol (muted).  Markers and dashes
 # distinguish methods in grey.
 METHODS = {
-    "tuned": Look("tuned (oracle)", "#a3a3a3", "o"),  # wide, below the others
+    "tuned": Look("tuned (reference)", "#a3a3a3", "o"),  # wide, below the others
     "tuned_alone": Look("tuned for exactly these weights", "#777777", "s", _DOT),
     "paragon": Look("Paragon, the paper's recipe", "#882255", "D", _DASH),
     "paragon_no_cfg": Look("Paragon without guidance", "#B3446C", "d", _DOT),
@@ -82,7 +82,7 @@ METHODS = {
     "cmr": Look("hypernetwork, re-ranking", "#6A51A3", "P", _DOT),
     "retrain": Look("retrained", "#000000", "D", "none"),
     # In notebooks 03 and 09.
-    "oracles": Look("oracles (tuned)", "#a3a3a3", "o"),
+    "oracles": Look("oracles", "#a3a3a3", "o"),
     "anchors": Look("anchors", BLUE, "D", _DASH),
     "moved": Look("moved", "#018571", "D"),
     "as_it_is": Look("as it is", GREY, "o", _DOT),

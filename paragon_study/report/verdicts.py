@@ -72,12 +72,12 @@ class Form(NamedTuple):
 
 
 FORMS = {
-    "share of the time": Form(100, ".2g", " %"),
-    "r acc": Form(1, ".4f"),
-    "r div": Form(1, ".4f"),
-    "set HV": Form(100, ".1f", " %"),
+    "share": Form(100, ".2g", " %"),
+    "accuracy": Form(1, ".2f"),
+    "diversity": Form(1, ".2f"),
+    "covered": Form(100, ".0f", " %"),
     "regret": Form(100, ".1f", " %"),
-    "instead of": Form(100, ".0f", " %"),
+    "regret_of_other": Form(100, ".1f", " %"),
 }
 
 
@@ -94,6 +94,7 @@ class PaperClaim:
 
     says: str
     needs: str  # the condition in words
+    finds: str  # what the studies find, with keys of FORMS
     look: Callable[[Recorded, str], Finding | None]  # None: it does not apply to this method
 
 
@@ -103,21 +104,21 @@ def _is_ready_soon(study: Recorded, method: str) -> Finding | None:
     if time is None:
         return None
     share = time["p50"] / study.times["retrain"]["p50"]
-    return Finding(share <= 1 - SAVED, {"share of the time": share})
+    return Finding(share <= 1 - SAVED, {"share": share})
 
 
 def _follows(study: Recorded, method: str) -> Finding:
     accuracy = study.values(method, "r_acc").mean()
     diversity = study.values(method, "r_div").mean()
     holds = accuracy >= 0.95 and diversity >= 0.98
-    return Finding(bool(holds), {"r acc": accuracy, "r div": diversity})
+    return Finding(bool(holds), {"accuracy": accuracy, "diversity": diversity})
 
 
 def _is_close_to_tuned(study: Recorded, method: str) -> Finding:
     covered = study.values(method, "set_hv_of_tuned").mean()
     regret = study.values(method, "regret_mean").mean()
     holds = covered >= 0.98 and regret <= 0.2
-    return Finding(bool(holds), {"set HV": covered, "regret": regret})
+    return Finding(bool(holds), {"covered": covered, "regret": regret})
 
 
 def _has_less_regret(study: Recorded, method: str, than: str) -> Finding | None:
@@ -127,7 +128,8 @@ def _has_less_regret(study: Recorded, method: str, than: str) -> Finding | None:
     difference = mean_interval(of_other[: len(regrets)] - regrets)
     if difference.low is None:
         return None
-    return Finding(difference.low > 0, {"regret": regrets.mean(), "instead of": of_other.mean()})
+    numbers = {"regret": regrets.mean(), "regret_of_other": of_other.mean()}
+    return Finding(difference.low > 0, numbers)
 
 
 def _guidance_helps(study: Recorded, method: str) -> Finding | None:
@@ -148,31 +150,37 @@ CLAIMS = (
     PaperClaim(
         "a model for new weights is ready in 5.4 % of the time of retraining, or less",
         "median time at most 5.4 % of that of retraining",
+        "{share} of the time (films only)",
         _is_ready_soon,
     ),
     PaperClaim(
         "accuracy and diversity follow the weights",
         "correlation with the weight: accuracy at least .95, diversity at least .98",
+        "*r* of accuracy {accuracy} (needs .95), of diversity {diversity} (needs .98)",
         _follows,
     ),
     PaperClaim(
         "it is close to a model optimised for each choice of weights",
         "set HV at least 98 % of that of *tuned*, regret at most 20 %",
+        "set HV {covered} (needs 98 %), regret {regret} (at most 20 %)",
         _is_close_to_tuned,
     ),
     PaperClaim(
         "classifier-free guidance helps",
         "less regret than without guidance, by more than trainings vary",
+        "regret {regret} with guidance, {regret_of_other} without",
         _guidance_helps,
     ),
     PaperClaim(
         "it is better than a soup of two extreme models",
         "less regret than the soup, by more than trainings vary",
+        "regret {regret}, the soup's {regret_of_other}",
         _beats_soup,
     ),
     PaperClaim(
         "it is better than one model for all weights",
         "less regret than always the middle adapter, by more than trainings vary",
+        "regret {regret}, the one adapter's {regret_of_other}",
         _beats_fixed_weights,
     ),
 )
@@ -217,7 +225,7 @@ def short_verdicts(folders: Sequence[Path], method: str = METHODS[0]) -> pd.Data
     rows = []
     for claim in CLAIMS:
         found = [claim.look(study, method) for study in studies]
-        row = {"the paper says": claim.says, "we find": numbers_of(found)}
+        row = {"the paper says": claim.says, "we find": write_numbers(claim.finds, found)}
         rows.append(row | {"verdict": verdict_on(found)})
     return pd.DataFrame(rows)
 
@@ -227,14 +235,15 @@ def verdict_on(findings: Sequence[Finding | None]) -> str:
     return verdict([finding.holds for finding in findings if finding is not None])
 
 
-def numbers_of(findings: Sequence[Finding | None]) -> str:
-    """Write each number of the findings from the smallest to the largest study."""
+def write_numbers(text: str, findings: Sequence[Finding | None]) -> str:
+    """Fill ``text`` with the numbers of the findings, each from the smallest to the largest."""
     known = [finding.numbers for finding in findings if finding is not None]
-    texts = []
-    for name in known[0] if known else ():
+    if not known:
+        return "–"
+    spans = {}
+    for name in known[0]:
         form = FORMS[name]
         values = sorted(form.scale * numbers[name] for numbers in known)
         ends = [f"{value:z{form.digits}}" for value in (values[0], values[-1])]
-        span = " to ".join(dict.fromkeys(ends))
-        texts.append(f"{name} {span}{form.unit}")
-    return ", ".join(texts)
+        spans[name] = " to ".join(dict.fromkeys(ends)) + form.unit
+    return text.format(**spans)
