@@ -10,9 +10,10 @@ benchmarks/serving.json.  The model is exported to a temporary folder first.
 * service: ``serve`` as a process of its own and 64 connections, each of which asks, waits for the
   answer, thinks for a random time (its mean in seconds is the key) and asks again.
 * promise: ``weights_for`` in 1,000 random splits of the users: the validation events of one half
-  choose, the test events of the other half, who were not looked at, judge.  ``diversity``: α-nDCG
-  as a share of the most diverse balance that keeps the promise on just these test events.  ``best_fixed``: the same for the best single balance that breaks it in
-  at most 5 % of the splits, known afterwards only: no way to choose can be expected to beat it.
+  choose, the test events of the other half, who were not looked at, judge. ``diversity``: α-nDCG
+  as a share of that of the most diverse balance that keeps the promise on just these test events.
+  ``best_fixed``: the same for the best single balance that breaks it in at most 5 % of the
+  splits, known afterwards only: no way to choose can be expected to beat it.
 """
 
 from __future__ import annotations

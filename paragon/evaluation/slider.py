@@ -3,7 +3,7 @@
 A weight says little about a list: at 0.3, lists of one method differ from those of another. So each
 setting gets a label on validation users, by the same rule for all methods. It is the share of the
 backbone's accuracy that the setting keeps, or its place between the backbone's diversity, 0, and
-the method's largest, 1. To compare a label with the lists of test users, no tuned adapter is needed.
+the method's largest, 1. A label is compared with the lists of test users, without tuned adapters.
 
 Shapes: N events, S settings, K places after the first.
 """

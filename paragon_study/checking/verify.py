@@ -79,7 +79,7 @@ class Comparison:
 
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
-        old = "; ".join(f"{', '.join(filter(None, study))} ({why})" for study, why in self.stale.items())
+        old = "; ".join(f"{_name(study)} ({why})" for study, why in self.stale.items())
         not_counted = f"; STALE, so not counted: {old}; run `dvc repro`" if old else ""
         if self.empty:
             instead = "" if old else ": run `make repro`"
@@ -92,10 +92,7 @@ class Comparison:
         if self.settings:
             parts.append(f"params.yaml DIFFERS from it in {', '.join(self.settings)}")
         for study, keys in self.made_otherwise.items():
-            parts.append(
-                f"{', '.join(filter(None, study))} was made with OTHER SETTINGS there: "
-                f"{', '.join(keys)}"
-            )
+            parts.append(f"{_name(study)} was made with OTHER SETTINGS there: {', '.join(keys)}")
         here = self._computed_here()
         studies = self.table.loc[self.table["backbone"] != "", KEYS[:2]].drop_duplicates()
         parts.append(
@@ -111,6 +108,11 @@ class Comparison:
         here = self.table.set_index(KEYS[:2]).index.isin(self.recomputed)
         of_data = self.table["backbone"].eq("").to_numpy()
         return here | of_data & self.table["study"].isin([s for s, *_ in self.recomputed])
+
+
+def _name(study: Study) -> str:
+    """Write a study, of which data alone have no backbone."""
+    return ", ".join(filter(None, study))
 
 
 def _counts(table: pd.DataFrame) -> str:
