@@ -243,7 +243,8 @@ class CsvFiles:
     def _check_time_of_day(self, table: RawTable, column: str) -> None:
         """Note that dates and times of day are in two columns, of which only one would be read.
 
-        ``column``: that of the times.  If it was given by name, dates alone may be meant.
+        ``column``: that of the times.  If it was given by name, dates alone may be meant.  A column
+        of hours in another language is not known as such, so dates alone are always mentioned.
         """
         frame = table.frame.map(str.strip)
         of_day = []
@@ -252,6 +253,11 @@ class CsvFiles:
         elif "timestamp" not in self.columns and _are_days(frame[column], self.unit):
             others = frame.drop(columns=column)
             of_day = [other for other in others if _are_times_of_day(others[other])]
+            self.used.append(
+                f"{table.name}, column {column}: days without a time of day, so a user's events "
+                "of one day stay in the order of the file; if another column has hours or times, "
+                "write both into one"
+            )
         if of_day:
             self.problems.append(
                 f"{table.name}, column {column}: the times of day are in column {of_day[0]}; write "

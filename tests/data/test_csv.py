@@ -271,6 +271,21 @@ def test_what_is_no_time_of_day_is_not_taken_for_one(tmp_path, date, name, value
     assert len(csv(tmp_path, text, "").read("shop").interactions) == 1
 
 
+@pytest.mark.parametrize("name", ["ora", "uur", "saat", "godzina", "price"])
+@pytest.mark.parametrize("date", ["2024-02-13", "1707782400", "20240213"])
+def test_days_alone_are_mentioned_whatever_another_column_is_called(tmp_path, date, name):
+    files = csv(tmp_path, f"user,item,date,{name},category\nu,b,{date},7,X\n", "")
+    assert len(files.read("shop").interactions) == 1
+    assert any("column date" in line and "without a time of day" in line for line in files.used)
+
+
+@pytest.mark.parametrize("date", ["2024-02-13 10:30", "1707820200"])
+def test_times_are_not_called_days(tmp_path, date):
+    files = csv(tmp_path, f"user,item,date,ora,category\nu,b,{date},7,X\n", "")
+    files.read("shop")
+    assert not any("without a time of day" in line for line in files.used)
+
+
 @pytest.mark.parametrize("column", ["user", "item"])
 @pytest.mark.parametrize(
     ("given", "word"),
