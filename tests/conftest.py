@@ -1,7 +1,6 @@
 """A small synthetic dataset and an untrained backbone, for tests that need no data."""
 
 import dataclasses
-import gc
 import os
 import shutil
 from types import SimpleNamespace
@@ -67,15 +66,6 @@ def pytest_collection_modifyitems(items):
         return "slow" not in item.keywords, uses and not makes, not makes
 
     items.sort(key=place)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _little_garbage():
-    """Leave what is there so far out of the collection of garbage.
-
-    statsmodels collects it in every call of Holm's correction: minutes, over all tests.
-    """
-    gc.freeze()
 
 
 def toy_dataset(users=40, items=150, seed=0) -> Dataset:

@@ -110,11 +110,13 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     Rejecting results up to α keeps the probability of any false rejection at α, whatever the
     dependence. Source: Holm, Scandinavian Journal of Statistics 6(2), 1979.
     """
-    # Imported here because it takes over a second.
-    from statsmodels.stats.multitest import multipletests
-
-    p_values = check_array("p-values", p_values, low=0, high=1)
-    return multipletests(p_values, method="holm")[1]
+    p_values = check_array("p-values", p_values, low=0, high=1).astype(np.float64)
+    order = p_values.argsort(kind="stable")
+    comparisons = np.arange(len(p_values), 0, -1)  # those that are left at each rank
+    adjusted = np.maximum.accumulate(p_values[order] * comparisons)
+    out = np.empty_like(adjusted)
+    out[order] = adjusted.clip(max=1)
+    return out
 
 
 def is_real(row: Mapping[str, float | None], name: str) -> bool:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from paragon.metrics import statistics
 
@@ -60,6 +61,18 @@ def test_methods_may_differ_in_their_number_of_rows_and_the_last_bit_is_no_diffe
 def test_holm_by_hand():
     # Sorted .005 .01 .03 .04 times 4 3 2 1 gives .02 .03 .06 .04; the last rises to .06.
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_holm_and_intervals_agree_with_other_libraries_to_the_last_bit(count):
+    rng = np.random.default_rng(count)
+    for p_values in (rng.random(count), rng.integers(0, 5, count) / 100, np.zeros(count)):
+        theirs = multipletests(p_values, method="holm")[1]
+        assert statistics.holm(p_values).tolist() == theirs.tolist()
+    values = rng.normal(size=count + 1)
+    half = stats.t.ppf(0.975, count) * stats.sem(values)
+    mean, low, high, _ = statistics.mean_interval(values)
+    assert (low, high) == (mean - half, mean + half)
 
 
 REAL = [  # p-value, limits over seeds, and whether the difference is real
