@@ -28,6 +28,7 @@ STUDY_OF = {field: study for study, field in compare.FIELDS.items()}
 STUDY_OF |= {"planted": "planted", "released": "ml-100k-transformer"}
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
+Row = tuple[str, str, str, str]  # claim, file and key, made by, problem
 # A table that `pages` writes.
 GENERATED = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
 PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=- |\|)")
@@ -59,31 +60,46 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
     """
     sources = load_sources(root)
     entries = read_settings(root / "claims.yaml")
-    rows = []
+    rows: list[Row] = []
     for page in WITH_CLAIMS:
-        expected = []
-        for entry in entries.get(page, []):
-            if isinstance(entry, str):
-                expected.append(one_line(entry))
-                continue
-            values = [value_of(sources, *number) for number in entry.get("of", [])]
-            words = one_line(entry["says"]).format(*values)
-            expected += sentences_of(words)
-            numbers = [*entry.get("of", []), *entry.get("if", [])]
-            places = dict.fromkeys(place_of(*number[:3]) for number in numbers)
-            commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
-            problem = "\n".join(failures(sources, words, entry.get("if", [])))
-            rows.append((words, "; ".join(places), "; ".join(commands), problem))
-        found = sentences_of((root / page).read_text(encoding="utf-8"))
-        for old, new in differences(expected, found):
-            problem = f"{page} has {new or 'nothing'}\nwhere claims.yaml has {old or 'nothing'}"
-            rows.append((new or old, page, "", problem))
+        rows += _claims_of(page, entries.get(page, []), sources, root)
+    rows += _old_tables(root)
+    rows += _disagreeing_studies(root)
+    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
 
+
+def _claims_of(page: str, entries: list, sources: Sources, root: Path) -> Iterator[Row]:
+    """Check the claims of a page, then that it has just the sentences of its list."""
+    expected = []
+    for entry in entries:
+        if isinstance(entry, str):
+            expected.append(one_line(entry))
+            continue
+        values = [value_of(sources, *number) for number in entry.get("of", [])]
+        words = one_line(entry["says"]).format(*values)
+        expected += sentences_of(words)
+        numbers = [*entry.get("of", []), *entry.get("if", [])]
+        places = dict.fromkeys(place_of(*number[:3]) for number in numbers)
+        commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
+        problem = "\n".join(failures(sources, words, entry.get("if", [])))
+        yield words, "; ".join(places), "; ".join(commands), problem
+    found = sentences_of((root / page).read_text(encoding="utf-8"))
+    for old, new in differences(expected, found):
+        problem = f"{page} has {new or 'nothing'}\nwhere claims.yaml has {old or 'nothing'}"
+        yield new or old, page, "", problem
+
+
+def _old_tables(root: Path) -> Iterator[Row]:
+    """Name the pages whose generated tables are not those of the results."""
     for path, text in pages(root).items():
         if path.read_text(encoding="utf-8") != text:
             page = str(path.relative_to(root))
             problem = f"{page} has other tables than the results: run `python -m paragon report`"
-            rows.append((f"The tables of {page} are those of the results.", page, "", problem))
+            yield f"The tables of {page} are those of the results.", page, "", problem
+
+
+def _disagreeing_studies(root: Path) -> Iterator[Row]:
+    """Name the studies whose numbers cannot be of one run."""
     for metrics in sorted((root / "results").glob("*/*/metrics.json")):
         folder = metrics.parent
         found = list(disagreements(folder))
@@ -92,8 +108,7 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
             more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
             problem = "; ".join(found[:3]) + more
             place, _, _ = problem.partition(" is ")
-            rows.append((words, place, again_of(folder.parts[-2]), problem))
-    return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
+            yield words, place, again_of(folder.parts[-2]), problem
 
 
 def failures(sources: Sources, words: str, conditions: list[list]) -> Iterator[str]:

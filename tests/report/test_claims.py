@@ -82,14 +82,14 @@ def test_every_sentence_follows_and_a_condition_that_fails_is_named(checked, sou
 
 
 FALSE_EDITS = [  # page, what it says, what it would say
-    ("README.md", "**On films it does.**", "It is not true that: **On films it does.**"),
-    ("README.md", "**On films it does.**", "**On films it always does.**"),
-    ("README.md", "**On music and groceries less.**", "**On music and groceries more.**"),
+    ("README.md", "**On films it comes", "It is not true that: **On films it comes"),
+    ("README.md", "**On films it comes close", "**On films it always comes close"),
+    ("README.md", "it is farther off**", "it is closer**"),
     ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
     (
         "README.md",
-        "a plain network trained on the loss",
-        "a plain network trained on half of the loss",
+        "a plain network trained to make adapters of low loss",
+        "a plain network trained to make adapters of no loss",
     ),
     ("README.md", "- **Re-ranking gives", "- **It always wins.**\n- **Re-ranking gives"),
     ("README.md", "gives more diversity**", "gives far more diversity**"),
@@ -101,20 +101,24 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("docs/findings.md", "with our task loss added -4", "without our task loss -4"),
     ("docs/findings.md", "Nowhere did it help test users", "Everywhere it helped test users"),
     ("docs/findings.md", "but the nearest tuned adapter is closer", "and it is the closest"),
-    ("docs/findings.md", "So the table cannot say what", "So the table says what"),
+    ("docs/findings.md", "So this comparison does not show what", "So this comparison shows what"),
     ("README.md", "| a re-ranker, such as xQuAD |", "| the paper's recipe |"),
     ("README.md", "Diversity over accuracy on films, with", "Paragon is ahead on films, with"),
     ("README.md", "The conditions are older than", "The conditions are younger than"),
     ("docs/findings.md", "the share that test users keep is", "the share that people keep is"),
     ("docs/findings.md", "But people who got what they wanted", "But most people"),
-    ("docs/findings.md", "An adapter needs none.", "An adapter loses 3 % elsewhere."),
-    ("docs/findings.md", "An adapter needs none.", "An adapter wins in 17 studies."),
+    ("docs/findings.md", "And a second step costs time", "And a second step costs no time"),
+    (
+        "docs/findings.md",
+        "A hypernetwork also needs",
+        "A hypernetwork wins in 17 studies and needs",
+    ),
     ("README.md", "results here: 25 minutes", "results here: 5 minutes"),  # code
-    ("README.md", "the average of two adapters.", "the average of two adapters. Does it work?"),
+    ("README.md", "the two extreme adapters.", "the two extreme adapters. Does it work?"),
     (
         "README.md",
-        "*Task loss*: the loss that adapters are tuned for. *Ours*: the recipe with it",
-        "*Ours*: the loss that adapters are tuned for. *Task loss*: the recipe with it",
+        "*Set HV*: the area below the points of accuracy and diversity",
+        "*Soup*: the area below the points of accuracy and diversity",
     ),
     ("README.md", "## Run it", "<!-- new: begin --> It always wins. <!-- new: end -->"),
 ]
@@ -128,7 +132,7 @@ def test_a_false_sentence_is_named(checked, page, old, new):
 
 def test_a_moved_sentence_is_named(checked):
     """Each place is: where it is missing, and where it is now."""
-    moved = "Times are of films alone."
+    moved = "Take the first row that fits."
     page = "README.md"
     at_the_end = (ROOT / page).read_text(encoding="utf-8").replace(moved, "") + "\n\n" + moved
     old = (ROOT / page).read_text(encoding="utf-8")
