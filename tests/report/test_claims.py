@@ -104,7 +104,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("docs/findings.md", "So this comparison does not show what", "So this comparison shows what"),
     ("README.md", "| a re-ranker, such as xQuAD |", "| the paper's recipe |"),
     ("README.md", "Diversity over accuracy on films, with", "Paragon is ahead on films, with"),
-    ("README.md", "The conditions are older than", "The conditions are younger than"),
+    ("README.md", "are older than the results", "are younger than the results"),
     ("docs/findings.md", "the share that test users keep is", "the share that people keep is"),
     ("docs/findings.md", "But people who got what they wanted", "But most people"),
     ("docs/findings.md", "And a second step costs time", "And a second step costs no time"),
@@ -113,7 +113,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
         "A hypernetwork also needs",
         "A hypernetwork wins in 17 studies and needs",
     ),
-    ("README.md", "results here: 25 minutes", "results here: 5 minutes"),  # code
+    ("README.md", "these results: 25 minutes", "these results: 5 minutes"),  # code
     ("README.md", "the two extreme adapters.", "the two extreme adapters. Does it work?"),
     (
         "README.md",
