@@ -76,8 +76,8 @@ FORMS = {
     "accuracy": Form(1, ".2f"),
     "diversity": Form(1, ".2f"),
     "covered": Form(100, ".0f", " %"),
-    "regret": Form(100, ".1f", " %"),
-    "regret_of_other": Form(100, ".1f", " %"),
+    "regret": Form(100, ".0f", " %"),
+    "regret_of_other": Form(100, ".0f", " %"),
 }
 
 
@@ -148,7 +148,7 @@ def _beats_fixed_weights(study: Recorded, method: str) -> Finding | None:
 
 CLAIMS = (
     PaperClaim(
-        "a model for new weights is ready in 5.4 % of the time of retraining, or less",
+        "a model for new weights takes at most 5.4 % of the time of retraining",
         "median time at most 5.4 % of that of retraining",
         "{share} of the time (films only)",
         _is_ready_soon,
@@ -160,7 +160,7 @@ CLAIMS = (
         _follows,
     ),
     PaperClaim(
-        "it is close to a model optimised for each choice of weights",
+        "it is close to a model optimised for the weights",
         "set HV at least 98 % of that of *tuned*, regret at most 20 %",
         "set HV {covered} (needs 98 %), regret {regret} (at most 20 %)",
         _is_close_to_tuned,

@@ -55,7 +55,7 @@ def test_a_condition_that_holds_and_one_that_fails(tmp_path):
     assert list(table.columns[2:]) == ["paragon"]  # the others were not recorded
     assert set(table["paragon"]) == {verdict([True])} and len(table) == len(CLAIMS)
     short = short_verdicts([good])
-    assert "regret 10.0 %" in short["we find"][2]
+    assert "regret 10 %" in short["we find"][2]
     assert set(short["verdict"]) == {verdict([True])}
     far = write_study(tmp_path / "b" / "two", {**EXCESS, "paragon": 0.06}, generate=0.055)
     both = verdicts([good, far])
