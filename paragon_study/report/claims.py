@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, read_settings
@@ -21,33 +23,73 @@ from paragon_study.report import compare
 from paragon_study.report.pages import pages
 from paragon_study.report.tables import in_form
 from paragon_study.report.trainings import first_trainings
+from paragon_study.report.verdicts import verdict_table
 
-WITH_CLAIMS = ("README.md", "docs/findings.md")
+# The pages, and the tables in them that `pages` writes.
+WITH_CLAIMS = {
+    "README.md": ("claims", "results"),
+    "docs/findings.md": ("claims", "regret", "slider", "best"),
+}
 # The study of each source of claims.
 STUDY_OF = {field: study for study, field in compare.FIELDS.items()}
 STUDY_OF |= {"planted": "planted", "released": "ml-100k-transformer"}
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 Row = tuple[str, str, str, str]  # claim, file and key, made by, problem
-# A table that `pages` writes.
-GENERATED = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
-PARAGRAPHS = re.compile(r"\n\s*\n|\n(?=- |\|)")
-MARKS = re.compile(r"^(- |#+ (\d\. )?)")  # of a list and of a heading
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+PARAGRAPHS = re.compile(r"\n *\n|\n(?=- |\||#)")
 END = re.compile(r"(?<=[.!?])(\**) +(?=[^a-z ])")  # of a sentence: `.** Next`, but not `e.g. next`
 
+Number = tuple[str, str, str, str]  # source, method, measure, form
+Condition = tuple[str, str, str, str, Literal["is", "below", "above"], float]
 
-def sentences_of(text: str) -> list[str]:
-    """Split a page into sentences, each on one line: of prose, headings, tables and code.
 
-    A generated table becomes one of its name: ``<!-- results -->``.
+class Claim(BaseModel):
+    """A sentence about results: the numbers in it, and the conditions that it needs."""
+
+    model_config = ConfigDict(extra="forbid")
+    says: str
+    of: list[Number] = []
+    needs: list[Condition] = Field([], alias="if")
+
+    @model_validator(mode="after")
+    def _has_a_place_for_each_number(self) -> "Claim":
+        if self.says.count("{}") != len(self.of):
+            raise ValueError(f"{self.says!r} needs as many {{}} as numbers in `of`")
+        if not self.of and not self.needs:
+            raise ValueError(f"{self.says!r} needs a number in `of` or a condition in `if`")
+        return self
+
+
+_ENTRIES = TypeAdapter(list[str | Claim])
+
+
+def sentences_of(text: str, tables: tuple[str, ...] = ()) -> list[str]:
+    """Split a page into sentences of prose, headings, rows of tables and code.
+
+    White space in prose becomes single spaces; everything else stays as it is.  Generated
+    ``tables`` become their names: ``<!-- results -->``.
     """
+    for name in tables:
+        table = rf"<!-- {name}: begin -->.*?<!-- {name}: end -->"
+        text = re.sub(table, f"<!-- {name} -->", text, flags=re.DOTALL)
     sentences = []
-    for paragraph in PARAGRAPHS.split(GENERATED.sub(r"<!-- \1 -->", text)):
-        line = MARKS.sub("", one_line(paragraph))
-        if line.startswith("|"):
-            sentences.append(line)
-        elif line:
-            sentences += END.sub(r"\1\n", line).split("\n")
+    begin = 0
+    for code in CODE.finditer(text):
+        sentences += _of_prose(text[begin : code.start()])
+        sentences.append(code[0])
+        begin = code.end()
+    return sentences + _of_prose(text[begin:])
+
+
+def _of_prose(text: str) -> list[str]:
+    sentences = []
+    for paragraph in PARAGRAPHS.split(text):
+        paragraph = paragraph.strip("\n")
+        if paragraph.startswith(("|", "#")):
+            sentences.append(paragraph)
+        elif paragraph:
+            sentences += END.sub(r"\1\n", one_line(paragraph)).split("\n")
     return sentences
 
 
@@ -59,31 +101,50 @@ def check_claims(root: Path = ROOT) -> pd.DataFrame:
     the results, and for each study whose numbers do not agree with each other.
     """
     sources = load_sources(root)
-    entries = read_settings(root / "claims.yaml")
+    entries = read_claims(root / "claims.yaml")
     rows: list[Row] = []
     for page in WITH_CLAIMS:
-        rows += _claims_of(page, entries.get(page, []), sources, root)
+        rows += _claims_of(page, entries[page], sources, root)
     rows += _old_tables(root)
     rows += _disagreeing_studies(root)
     return pd.DataFrame(rows, columns=["claim", "file and key", "made by", "problem"])
 
 
-def _claims_of(page: str, entries: list, sources: Sources, root: Path) -> Iterator[Row]:
+def read_claims(path: Path) -> dict[str, list[str | Claim]]:
+    """Read the lists of all pages; raise ``ParagonError`` if an entry is none."""
+    content = read_settings(path)
+    entries = {}
+    for page in WITH_CLAIMS:
+        try:
+            entries[page] = _ENTRIES.validate_python(content.pop(page, []))
+        except ValidationError as error:
+            problem = error.errors()[-1]
+            number, _, *keys = problem["loc"]
+            where = ".".join(map(str, [f"entry {number} of {page}", *keys]))
+            raise ParagonError(f"{path}: {where}: {problem['msg']}") from error
+    if content:
+        raise ParagonError(f"{path}: {', '.join(content)}: no page with claims")
+    return entries
+
+
+def _claims_of(
+    page: str, entries: list[str | Claim], sources: Sources, root: Path
+) -> Iterator[Row]:
     """Check the claims of a page, then that it has just the sentences of its list."""
     expected = []
     for entry in entries:
         if isinstance(entry, str):
-            expected.append(one_line(entry))
+            expected += sentences_of(entry)
             continue
-        values = [value_of(sources, *number) for number in entry.get("of", [])]
-        words = one_line(entry["says"]).format(*values)
+        values = [value_of(sources, *number) for number in entry.of]
+        words = entry.says.format(*values)
         expected += sentences_of(words)
-        numbers = [*entry.get("of", []), *entry.get("if", [])]
+        numbers = [*entry.of, *(condition[:4] for condition in entry.needs)]
         places = dict.fromkeys(place_of(*number[:3]) for number in numbers)
         commands = dict.fromkeys(again_of(source) for source, *_ in numbers)
-        problem = "\n".join(failures(sources, words, entry.get("if", [])))
+        problem = "\n".join(failures(sources, words, entry.needs))
         yield words, "; ".join(places), "; ".join(commands), problem
-    found = sentences_of((root / page).read_text(encoding="utf-8"))
+    found = sentences_of((root / page).read_text(encoding="utf-8"), WITH_CLAIMS[page])
     for old, new in differences(expected, found):
         problem = f"{page} has {new or 'nothing'}\nwhere claims.yaml has {old or 'nothing'}"
         yield new or old, page, "", problem
@@ -111,7 +172,7 @@ def _disagreeing_studies(root: Path) -> Iterator[Row]:
             yield words, place, again_of(folder.parts[-2]), problem
 
 
-def failures(sources: Sources, words: str, conditions: list[list]) -> Iterator[str]:
+def failures(sources: Sources, words: str, conditions: list[Condition]) -> Iterator[str]:
     """Describe each condition of a claim that does not hold."""
     for source, method, measure, form, relation, limit in conditions:
         value = float(value_of(sources, source, method, measure, form))
@@ -133,6 +194,8 @@ def place_of(source: str, method: str, measure: str) -> str:
     name, _, study = source.partition("/")
     if name == "law":
         return f"ablations/results/law.csv: {method}, {measure}"
+    if name == "verdicts":
+        return f"docs/findings.md: {measure.replace('_', ' ')}"
     if name == "times":
         return f"results/{study.partition('/')[0] or '*'}/timing.json: {method}"
     study = study or f"{STUDY_OF.get(name, name)}/*"
@@ -148,13 +211,15 @@ def again_of(source: str) -> str:
         return "python -m paragon trial law"
     if name == "times":
         return "make bench"
+    if name == "verdicts":
+        return "python -m paragon report"
     study = STUDY_OF.get(name, name)
     return "make repro" if study == STUDY_OF["films"] else f"make add NAME={study}"
 
 
 def one_line(text: str) -> str:
-    """Replace all whitespace by single spaces."""
-    return " ".join(text.split())
+    """Replace line ends and spaces by single spaces; other white space has no place in a page."""
+    return re.sub(r"[ \n]+", " ", text).rstrip()
 
 
 def value_of(sources: Sources, source: str, method: str, measure: str, form: str) -> str:
@@ -193,7 +258,13 @@ def load_sources(root: Path) -> Sources:
     for source, study in STUDY_OF.items():
         folders = [folder for folder in recorded if folder.parent.name == study]
         tables[source] = compare.all_results(folders)
-    return {**tables, "times": times(results), "law": law(root / "ablations/results")}
+    of_fields = [folder for folder in recorded if folder.parent.name in compare.FIELDS]
+    return {
+        **tables,
+        "times": times(results),
+        "law": law(root / "ablations/results"),
+        "verdicts": verdict_table(of_fields),
+    }
 
 
 def law(folder: Path) -> pd.DataFrame:

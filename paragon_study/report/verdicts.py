@@ -230,6 +230,19 @@ def short_verdicts(folders: Sequence[Path], method: str = METHODS[0]) -> pd.Data
     return pd.DataFrame(rows)
 
 
+def verdict_table(folders: Sequence[Path], method: str = METHODS[0]) -> pd.DataFrame:
+    """Tabulate for each study and claim whether its condition holds (1) or not (0)."""
+    rows = []
+    for folder in folders:
+        study = Recorded(folder)
+        for claim in CLAIMS:
+            found = claim.look(study, method)
+            if found is not None:
+                key = folder.parent.name, folder.name, method, claim.look.__name__.strip("_")
+                rows.append((*key, float(found.holds)))
+    return pd.DataFrame(rows, columns="dataset backbone method measure value".split())
+
+
 def verdict_on(findings: Sequence[Finding | None]) -> str:
     """Apply the rule to the findings of the studies."""
     return verdict([finding.holds for finding in findings if finding is not None])

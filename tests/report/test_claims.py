@@ -107,7 +107,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "are older than the results", "are younger than the results"),
     ("docs/findings.md", "the share that test users keep is", "the share that people keep is"),
     ("docs/findings.md", "But people who got what they wanted", "But most people"),
-    ("docs/findings.md", "And a second step costs time", "And a second step costs no time"),
+    ("docs/findings.md", "And a second step costs time.", "And a second step costs no time."),
     (
         "docs/findings.md",
         "A hypernetwork also needs",
@@ -121,6 +121,20 @@ FALSE_EDITS = [  # page, what it says, what it would say
         "*Soup*: the area below the points of accuracy and diversity",
     ),
     ("README.md", "## Run it", "<!-- new: begin --> It always wins. <!-- new: end -->"),
+    # Layout that a reader sees as another meaning.
+    ("README.md", "## Run it", "## Run it\n\n<!-- regret: begin --> wins <!-- regret: end -->"),
+    ("README.md", "0.57 0.73\nParagon with", "0.73 0.57\nParagon with"),
+    ("README.md", "```\ndiversity (0", "``` diversity (0"),
+    ("README.md", "make test\n```", "make test```"),
+    ("README.md", "make repro # train, compare", "make lab # train, compare"),
+    ("README.md", "recommender.recommend(", "# recommender.recommend("),
+    ("README.md", "- **Diffusion is not needed.**", "**Diffusion is not needed.**"),
+    ("README.md", "[CITATION.cff](CITATION.cff).", "\u00a0[CITATION.cff](CITATION.cff)."),
+    ("README.md", "| a few fixed balances |", "| a few fixed\nbalances |"),
+    ("docs/findings.md", "## 4. Where", "## 9. Where"),
+    ("docs/findings.md", "## 4. Where", "### 4. Where"),
+    ("docs/findings.md", "## 4. Where", "##\n4. Where"),
+    ("docs/findings.md", "And a second step costs time.", "\n\n    And a second step costs time."),
 ]
 
 
@@ -138,6 +152,24 @@ def test_a_moved_sentence_is_named(checked):
     old = (ROOT / page).read_text(encoding="utf-8")
     problems = checked(page, old, at_the_end)
     assert len(problems) == 2 and all(moved in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("entry", "word"),
+    [
+        ({"says": "It wins {}.", "of": []}, "as many"),
+        ({"says": "It wins.", "of": [["films", "paragon", "moves", "min .2f"]]}, "as many"),
+        ({"says": "It wins."}, "a condition"),
+        ({"says": "It wins.", "if": []}, "a condition"),
+        ({"says": "It wins.", "iff": [["films", "paragon", "moves", "min .2f", "is", 1]]}, "iff"),
+        ({"says": "It wins.", "if": [["films", "paragon", "moves", "min .2f", "over", 1]]}, "is"),
+        (7, "entry 1 of README.md"),
+    ],
+)
+def test_an_entry_that_is_no_claim_is_refused(checked, entry, word):
+    page, entries = next(iter(ENTRIES.items()))
+    refused(word, checked, entries=ENTRIES | {page: [entries[0], entry]})
+    refused("nowhere.md", checked, entries=ENTRIES | {"nowhere.md": []})
 
 
 def test_a_page_without_a_list_is_named(checked):
