@@ -33,6 +33,7 @@ WITH_CLAIMS = {
 # The study of each source of claims.
 STUDY_OF = {field: study for study, field in compare.FIELDS.items()}
 STUDY_OF |= {"planted": "planted", "released": "ml-100k-transformer"}
+STUDY_OF |= {name: name for name in ("ml-1m", "ml-1m-time")}
 RELATIONS = {"is": operator.eq, "below": operator.lt, "above": operator.gt}
 Sources = dict[str, pd.DataFrame]
 Row = tuple[str, str, str, str]  # claim, file and key, made by, problem

@@ -90,8 +90,8 @@ IN_SHARES = [
 ]
 SHARES = ("98", "95", "90", "80")
 PASSES = {
-    "without a second pass": ("generated", "mixture", "end_to_end"),
-    "with a second pass": ("reranked",),
+    "without a second step": ("generated", "mixture", "end_to_end"),
+    "with a second step": ("reranked",),
 }  # kinds of methods
 FIELDS = {"ml-100k": "films", "lastfm": "music", "journey": "groceries"}  # of studies
 SUMMARY = """\
@@ -337,7 +337,7 @@ def shares(folders: Iterable[Path], share: str) -> str:
 def best_by_field(table: pd.DataFrame) -> str:
     """Tabulate the most diverse method of each field of data at two shares of the accuracy.
 
-    One without a second pass over many items, and one with it: by α-nDCG@10, in the mean over the
+    One without a second step over many items, and one with it: by α-nDCG@10, in the mean over the
     backbones of a field, among methods that reach the share with all of them. ``table``: of
     `all_results`.
     """

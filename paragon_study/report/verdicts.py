@@ -150,7 +150,7 @@ CLAIMS = (
     PaperClaim(
         "a model for new weights takes at most 5.4 % of the time of retraining",
         "median time at most 5.4 % of that of retraining",
-        "{share} of the time (films only)",
+        "generation takes {share} (films only)",
         _is_ready_soon,
     ),
     PaperClaim(
