@@ -140,11 +140,11 @@ def headline_of(lab: Path) -> str:
     for method in SHOWN:
         value = measured.get(method, {}).get
         rows[look(method).label] = {
-            "98 % of the accuracy kept": plus_minus(value("alpha_ndcg_98"), None, 2),
-            "80 % kept": plus_minus(value("alpha_ndcg_80"), None, 2),
+            "98 %": plus_minus(value("alpha_ndcg_98"), None, 2),
+            "80 %": plus_minus(value("alpha_ndcg_80"), None, 2),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").to_string()
-    return f"diversity (0 to 1) of lists with\n{table}"
+    return f"diversity (0 to 1), with so much accuracy kept\n{table}"
 
 
 def check_user(options: Sequence[str]) -> None:

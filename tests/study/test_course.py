@@ -15,6 +15,7 @@ from paragon import Recommender
 from paragon.params import ROOT
 from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
+from paragon_study.course.lab import headline_of
 from paragon_study.course.own_data import new_study
 from paragon_study.pipeline.determinism import KERNELS, STAGE
 from tests.conftest import refused
@@ -119,6 +120,7 @@ def test_solutions_are_right_and_an_undisturbed_run_in_one_process_has_the_bytes
     assert [n for n, content in kept.items() if (study / n).read_bytes() != content] == []
     control = json.loads(kept["results/ml-100k/sasrec/metrics.json"])["generated"]
     assert min(control["r_acc_full"], control["r_div_full"]) >= 0.9  # also in the small lab
+    assert headline_of(study) in (ROOT / "README.md").read_text(encoding="utf-8")
 
     made = study / "artifacts" / "own" / "sasrec"
     assert "person-" in (made / "demo.html").read_text(encoding="utf-8")
