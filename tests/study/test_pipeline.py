@@ -229,7 +229,7 @@ def test_dvc_sees_every_change_and_the_folder_of_a_study_shows_nowhere(
     assert changed(finished, **{"paragon_study/report/paragon.mplstyle": line}) >= {"evaluation"}
 
     study = ("--study", "ml-100k", "--backbone", "sasrec")
-    command(finished, sys.executable, "-m", "paragon", "run", "06_evaluation", *study)
+    command(finished, sys.executable, "-m", "paragon", "run", "05_rivals", *study)
     assert snapshot(finished) == made
 
     # A clone without data still tells one commit's results from another's.
