@@ -18,6 +18,7 @@ from paragon.adapters.adapter import AdapterForm, start_vectors
 from paragon.adapters.frozen import FrozenEvents, frozen_events, held_out_losses
 from paragon.backbones.base import Backbone
 from paragon.data.sequences import Sequences
+from paragon.errors import ParagonError
 from paragon.objectives.table import check_objectives
 from paragon.objectives.weights import simplex_lattice, simplex_weights
 from paragon.progress import progress
@@ -45,7 +46,8 @@ def tune(
 
     All losses are added up: an adapter appears only in its own, so it is as if tuned alone. All
     tasks of a seed share its events. The rate falls along a cosine. ``valid`` gives no gradient: at
-    each checkpoint, the task losses on its events are recorded.
+    each checkpoint, the task losses on its events are recorded. Raise ``ParagonError`` if an
+    adapter ends without finite numbers.
     """
     vectors = start.clone().requires_grad_(True)  # [S, A, P]
     optimizer = torch.optim.Adam([vectors], lr=settings.learning_rate, fused=True)
@@ -70,6 +72,9 @@ def tune(
             if valid is not None:
                 held_out = held_out_losses(valid, current, settings.objectives)  # [S, A, O]
                 validation.append((held_out * weights).sum(-1))  # [S, A]
+    if not last_vectors[-1].isfinite().all():
+        problem = f"with {settings.learning_rate:g}, tuning ended in numbers that are not finite"
+        raise ParagonError(f"adapters.learning_rate: {problem}; take a smaller one")
     return Tuned(
         vectors=last_vectors[-1],
         snapshots=torch.stack(last_vectors, 2)[:, :, :-1],

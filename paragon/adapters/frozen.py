@@ -20,6 +20,8 @@ from paragon.objectives.losses import divergence
 from paragon.objectives.table import (
     OBJECTIVES,
     Catalogue,
+    Diverge,
+    Reference,
     Scored,
     check_served,
     fewest_unmet,
@@ -29,7 +31,7 @@ from paragon.objectives.table import (
 from paragon.params import AdapterSettings
 
 # Items of the lists, their scores, and a function from a reference to divergences.
-Searched = tuple[Tensor, Tensor, Callable[[str], Tensor]]
+Searched = tuple[Tensor, Tensor, Diverge]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class FrozenEvents:
         lists, diverge = self.search(vectors, rows)
         return lists.losses(objectives, self.groups[rows], diverge)
 
-    def search(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Callable[[str], Tensor]]:
+    def search(self, vectors: Tensor, rows: Tensor) -> tuple[Scored, Diverge]:
         """Search the catalogue for events ``rows [..., B]`` under vectors ``[..., A, P]``.
 
-        Return the L best unmet items of each event, with scores ``[..., A, B, L]``, and a
-        function from the name of a reference to divergences ``[..., A, B]``.
+        Return the lists of the L best unmet items of each event with their scores
+        ``[..., A, B, L]``, and a function from a reference to divergences ``[..., A, B]``.
         """
         met = self.met[rows.reshape(-1)].mask().view(*rows.shape, -1)  # [..., B, n + 1]
         search = self._search_states if self.backbone.is_dot_product else self._search_pairs
@@ -73,9 +75,10 @@ class FrozenEvents:
         of_lists = F.embedding(lists, self.items)  # [..., A, B, L, d + M]
         scores = (of_lists @ adapted.unsqueeze(-1)).squeeze(-1)  # [..., A, B, L]
 
-        def diverge(reference: str) -> Tensor:
+        def diverge(reference: Reference) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
-            # sum_i p_i s_i = s' . sum_i p_i [e_i, g_i]
+            # With scores z_i = adapted . [e_i, g_i]:
+            # sum_i p_i z_i = adapted . sum_i p_i [e_i, g_i]
             expected = (adapted * matmul(p, self.items[1:])).sum(-1)  # [..., A, B]
             return log_sum - expected - torch.special.entr(p).sum(-1)
 
@@ -94,7 +97,7 @@ class FrozenEvents:
         lists = served(of_all.detach(), met.unsqueeze(-3), self.searched)  # [..., A, B, L]
         scores = of_all.gather(-1, lists)  # [..., A, B, L]
 
-        def diverge(reference: str) -> Tensor:
+        def diverge(reference: Reference) -> Tensor:
             p = self.reference(reference, rows).unsqueeze(-3)  # [..., 1, B, n]
             return divergence(of_all[..., 1:], p)  # [..., A, B]
 
@@ -105,7 +108,7 @@ class FrozenEvents:
         return adapt(states, vectors, self.form)
 
     @torch.no_grad()
-    def reference(self, name: str, rows: Tensor) -> Tensor:
+    def reference(self, name: Reference, rows: Tensor) -> Tensor:
         """Return the backbone's probabilities, or 1 for the `next item`: ``[..., B, n]``."""
         if name == "next item":
             return F.one_hot(self.targets[rows] - 1, len(self.items) - 1).to(self.states.dtype)
@@ -186,8 +189,9 @@ def frozen_events(
 def held_out_losses(held_out: FrozenEvents, vectors: Tensor, objectives: Sequence[str]) -> Tensor:
     """Compute losses ``[..., A, O]`` of adapters ``[..., A, P]`` on all held-out events.
 
-    The events are searched in blocks. Most losses are means over events, so over blocks, too; one
-    that compares groups of users needs the divergences of all events first.
+    Held-out lists have a sharp end after ``served`` items, those of tuning a soft one. The events
+    are searched in blocks. Most losses are means over events, so over blocks, too; one that
+    compares groups of users needs the divergences of all events first.
     """
     sums: dict[str, Tensor | int] = {}  # of losses over events, [..., A] each
     divergences: dict[str, list[Tensor]] = {}  # by block, [..., A, B] each
@@ -199,7 +203,8 @@ def held_out_losses(held_out: FrozenEvents, vectors: Tensor, objectives: Sequenc
         for name in objectives:
             objective = OBJECTIVES[name]
             if objective.by_group:
-                divergences.setdefault(name, []).append(diverge(str(objective.reference)))
+                assert objective.reference is not None
+                divergences.setdefault(name, []).append(diverge(objective.reference))
             else:
                 loss = lists.losses([name], held_out.groups[rows], diverge)[..., 0]  # [..., A]
                 sums[name] = sums.get(name, 0) + loss * len(rows)

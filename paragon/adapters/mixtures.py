@@ -103,7 +103,10 @@ def soup(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def constant(anchors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Take the anchor nearest to equal weights for all weights: no metric should reward this."""
+    """Take the anchor nearest to equal weights for all weights.
+
+    Nothing follows the weights, so no measure of control should reward it.
+    """
     return nearest(anchors, np.full_like(weights, 1 / weights.shape[1]))
 
 

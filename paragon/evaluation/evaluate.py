@@ -49,22 +49,26 @@ class Results:
 
 
 def evaluate(trained: Trained, settings: EvaluationSettings) -> Results:
-    """Measure all methods at all evaluation weights, and summarise the results."""
+    """Measure all methods in two ways, and summarise both.
+
+    First at the evaluation weights, for regret and control: the rows of the curve. Then at shares
+    of the backbone's accuracy and on a slider, with settings that validation users chose among many
+    more weights or strengths: no row of the curve enters there.
+    """
     objectives = trained.test_set.objectives
     users = trained.test_set.evaluation.users  # [N]
-    curve, measured = measure_rows(trained.test_set, all_rows(trained))
-    choices = all_choices(trained, named(HEADLINE))
-    kept, by_share = with_shares(choices, settings.shares)
-    sliders = with_slider(choices)
 
+    curve, measured = measure_rows(trained.test_set, all_rows(trained))
     summary = summarise(curve, objectives)
     for method, control_of in per_user_control(measured, users, objectives).items():
         summary[method] |= control_of
-    for measured_by in (kept, sliders):
+    differences = from_generated(measured, users, min(settings.resamples, FEW))
+
+    choices = all_choices(trained, named(HEADLINE))
+    kept, by_share = with_shares(choices, settings.shares)
+    for measured_by in (kept, with_slider(choices)):
         for method, measures in measured_by.items():
             summary[method] |= over_seeds(measures)
-
-    differences = from_generated(measured, users, min(settings.resamples, FEW))
     for method, more in shares_from_generated(by_share, users, settings.resamples).items():
         differences[method] = differences.get(method, {}) | more
     return Results(curve, summary, differences)

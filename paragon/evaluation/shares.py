@@ -265,8 +265,9 @@ def at_shares(
     chosen = {
         label: most_diverse(choice.points, share * of_backbone) for label, share in labels.items()
     }
-    settings = [choice.settings[at] for at in chosen.values() if at is not None]
-    lists = iter(choice.lists(settings))
+    reached = [at for at in chosen.values() if at is not None]
+    settings = [choice.settings[at] for at in reached]
+    lists = dict(zip(reached, choice.lists(settings), strict=True))
     out: dict[str, tuple[dict[str, Measure], np.ndarray | None]] = {}
     for label, at in chosen.items():
         if at is None:
@@ -274,5 +275,5 @@ def at_shares(
             reason = f"no setting keeps {label} % on validation users, the best {best}"
             out[label] = dict.fromkeys(MEASURES, Measure(None, reason)), None
         else:
-            out[label] = readings.of(next(lists))
+            out[label] = readings.of(lists[at])
     return out

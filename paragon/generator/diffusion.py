@@ -22,7 +22,8 @@ class Schedule(nn.Module):
 
     x_0 is the clean vector, eps the noise. Given x_t, one of x_0 and eps gives the other.
 
-    Beta, from 1e-4 to 0.02, is scaled by 1000 / T, so that the last step is pure noise for any T.
+    Beta, from 1e-4 to 0.02, is scaled by 1000 / T, so that the last step is nearly pure noise
+    unless T is a few steps.
     Without this, 8 % of the signal remains at T = 500, and samples are pulled towards the mean.
     """
 
@@ -75,7 +76,8 @@ def standard_normal(shape: Sequence[int], rng: np.random.Generator) -> Tensor:
 
 
 def guided(predict: Callable[..., Tensor], condition: Tensor, guidance: float) -> Predict:
-    """Guide by ``x_null + g (x_cond - x_null)``, g in 0..100 (Ho & Salimans 2022, eq. 6).
+    """Guide by ``x_null + g (x_cond - x_null)``, g in 0..100 (Ho & Salimans 2022, eq. 6,
+    with g = 1 + w).
 
     ``predict(x_t, t, condition [B, O], drop [B])`` ignores the condition where ``drop`` is true.
     Guiding x_0 is the same as guiding v or eps: at a given x_t, each is linear in the other.

@@ -60,7 +60,7 @@ def task_loss(
 ) -> Tensor:
     """Compute the mean task loss ``[]`` of adapters sampled for weights ``wanted [B, O]``.
 
-    They are sampled in as many steps as in use, each from independent noise and without guidance.
+    They are sampled in ``sampler_steps`` steps, each from independent noise and without guidance.
     The gradient goes through all steps of the sampler (Clark et al., ICLR 2024).
     """
     noise = standard_normal((len(wanted), model.latent.size), rng).to(wanted)  # [B, K]

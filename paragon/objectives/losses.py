@@ -147,10 +147,16 @@ def _exposure(scores: Tensor, end: int | None) -> Tensor:
 def fairness(divergences: Tensor, groups: Tensor) -> Tensor:
     """``0.9 max(L_a, L_b) + 0.1 min(L_a, L_b)`` of two groups' cross-entropies, ``[..., A]``.
 
-    ``divergences [..., A, B]`` from the items that came next; ``groups [..., B]`` of the users.
+    ``divergences [..., A, B]`` from the items that came next; ``groups [..., B]`` of the users, of
+    which -1 is in neither. A group without events counts as the other one.
     """
     means = []
+    present = []
     for group in (0, 1):
         member = (groups == group).to(divergences.dtype).unsqueeze(-2)  # [..., 1, B]
-        means.append((divergences * member).sum(-1) / member.sum(-1).clamp(min=1))  # [..., A]
-    return 0.9 * torch.maximum(*means) + 0.1 * torch.minimum(*means)  # [..., A]
+        count = member.sum(-1)  # [..., 1]
+        means.append((divergences * member).sum(-1) / count.clamp(min=1))  # [..., A]
+        present.append(count > 0)
+    a = torch.where(present[0], means[0], means[1])  # [..., A]
+    b = torch.where(present[1], means[1], means[0])  # [..., A]
+    return 0.9 * torch.maximum(a, b) + 0.1 * torch.minimum(a, b)  # [..., A]

@@ -19,7 +19,9 @@ from paragon.objectives import losses
 from paragon.objectives.kernels import best_columns
 from paragon.objectives.losses import Lists
 
-Diverge = Callable[[str], Tensor]  # from the name of a reference to divergences [..., A, B]
+# What catalogue scores diverge from: the frozen backbone, or the item that came next.
+Reference = Literal["backbone", "next item"]
+Diverge = Callable[[Reference], Tensor]  # to divergences [..., A, B]
 LABELLED = 0.5  # minimum share of items with a category, for diversity
 
 
@@ -52,12 +54,13 @@ class Objective(NamedTuple):
     """One objective: its loss, its metric and the data it needs."""
 
     # Without a reference `loss(scores, lists)`, scores [..., B, C]; with one
-    # `loss(divergences, groups)`, [..., B] each.  The result is [...], a mean over lists.
+    # `loss(divergences, groups)`, [..., A, B] and [..., B].  The result lacks the last axis of the
+    # first argument: it is a mean over lists.
     loss: Callable[..., Tensor]
     metric: str  # measures it; larger is better
     short: str  # its name in results (`r_div`)
     missing: Callable[[Sequences], str | None] = lambda sequences: None  # why data lack it
-    reference: Literal["backbone", "next item"] | None = None  # from what catalogue scores diverge
+    reference: Reference | None = None
     by_group: bool = False  # no mean over events: it needs all of them at once
 
 

@@ -17,7 +17,14 @@ from paragon.backbones import build
 from paragon.backbones.base import Rng
 from paragon.backbones.training import Checkpoint, Fitted, Training
 from paragon.data.sequences import Evaluation, Sequences
-from paragon.objectives.table import Catalogue, Scored, fewest_unmet, history_shares, served
+from paragon.objectives.table import (
+    Catalogue,
+    Reference,
+    Scored,
+    fewest_unmet,
+    history_shares,
+    served,
+)
 from paragon.objectives.weights import simplex_weights
 from paragon.params import Params
 from paragon.storage import loading
@@ -86,7 +93,7 @@ class Retraining(Training):
             features = self.catalogue.lists(best[None], self.history[user], self.served)
             lists = Scored(scores.gather(1, best)[None], features)
 
-            def diverge(_: str) -> Tensor:  # there is no frozen backbone
+            def diverge(_: Reference) -> Tensor:  # there is no frozen backbone
                 return F.cross_entropy(scores[:, 1:], target - 1, reduction="none").unsqueeze(0)
 
             losses = lists.losses(list(others), self.groups[user], diverge)  # [1, O]

@@ -31,6 +31,12 @@ def tune(pair, weights, start, seeds=(0,)):
     return tuning.tune(*pair, weights, start, LISTS.model_copy(update=few), seeds)
 
 
+def test_adapters_that_are_not_finite_are_refused_and_not_replaced(pair):
+    start = start_vectors(FORM, 1, [0])
+    start[0, 0, 0] = torch.nan
+    refused("adapters.learning_rate", tune, pair, torch.tensor([[0.5, 0.5]]), start)
+
+
 def some_vectors(count, form=FORM, scale=0.1):
     return scale * torch.randn(count, form.size, generator=torch.Generator().manual_seed(0))
 
