@@ -88,11 +88,11 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
     (
         "README.md",
-        "a plain network trained to make adapters of low loss",
-        "a plain network trained to make adapters of no loss",
+        "a plain network trained on that loss",
+        "a plain network trained on another loss",
     ),
-    ("README.md", "- **Re-ranking gives", "- **It always wins.**\n- **Re-ranking gives"),
-    ("README.md", "gives more diversity**", "gives far more diversity**"),
+    ("README.md", "- **Re-ranking often", "- **It always wins.**\n- **Re-ranking often"),
+    ("README.md", "often gives more diversity**", "gives more diversity**"),
     (
         "docs/findings.md",
         "the paper's recipe has a regret of 7",
