@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # torch takes a second to load
 
 # The name of a study, dataset or backbone becomes a folder, a DVC stage and a word of a command.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+FILES = r"(summary|timing)\..*|all\.csv"  # in results/; DVC looks at none (.dvcignore)
 MARK = ".paragon-lab"  # a file in a folder with settings, artifacts and results of its own
 
 
@@ -51,6 +52,8 @@ def check_name(name: str, kind: str = "dataset") -> None:
             f"{shown(name)} is not a name for a {kind}: use up to 64 letters, digits, '.', '_' and "
             "'-', a letter or digit first"
         )
+    if re.fullmatch(FILES, name):
+        raise ParagonError(f"{shown(name)} is the name of a file in results/: take another one")
 
 
 @contextmanager

@@ -78,6 +78,17 @@ def test_a_mistake_in_the_entry_of_a_study_stops_that_study_only(tmp_path, capsy
         refused("wrong", opened, "wrong")
 
 
+def test_an_entry_for_no_study_is_refused_if_it_would_change_something(tmp_path):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["studies"]["others"]["mine"] = "ml-100k"
+    content["overrides"] |= {"mien": {"backbones": {"epochs": 2}}, "gone": {}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    refused("overrides.mien", check_all, tmp_path)
+    content["overrides"]["mine"] = content["overrides"].pop("mien")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    check_all(tmp_path)
+
+
 def test_a_missing_file_and_a_wrong_override_are_refused(tmp_path):
     refused(str(path := tmp_path / "params.yaml"), load_params, path)
     refused("backbones.dmi", load_params, overrides={"backbones": {"dmi": 8}})

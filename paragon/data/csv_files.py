@@ -311,6 +311,8 @@ class CsvFiles:
             times[~readable] = 0
             plausible = are_plausible(times, self.unit)
             self._check(events, "timestamp", readable, TIME)
+            shortened = "a spreadsheet has shortened the times; export them again as text"
+            self._check(events, "timestamp", ~texts.map(_is_rounded), shortened)
             self._check(events, "timestamp", plausible | ~readable, YEARS)
             seconds = pd.Series(in_seconds(times, self.unit), index=texts.index)
             early = (seconds < FIRST).sum()
@@ -396,6 +398,12 @@ class CsvFiles:
             raise ParagonError("\n- ".join([first, *self.problems]))
 
 
+def _is_rounded(text: str) -> bool:
+    """Return whether a number has fewer digits than its size needs, as 1.70E+09."""
+    found = re.fullmatch(r"[+-]?\d(?:[.,](\d+))?[eE]\+?(\d+)", text)
+    return found is not None and len(found[1] or "") < int(found[2])
+
+
 def _offset(found: re.Match) -> str:
     """Write the difference from UTC as in +02:00."""
     return f"{found[1]}{found[2]:0>2}:{found[3] or '00'}"
@@ -434,7 +442,7 @@ def _are_days(texts: pd.Series, unit: str) -> bool:
     days = texts.str.replace(MIDNIGHT, "", regex=True)
     number = days.str.fullmatch(NUMBER)
     whole = days.where(number).map(number_of) % (1 if unit == "days" else 86_400) == 0
-    dates = ~days.str.contains(":") & ~number
+    dates = ~days.str.contains(r":|\dT\d") & ~number
     return (dates | whole | days.str.fullmatch(r"\d{8}")).mean() > 0.5
 
 

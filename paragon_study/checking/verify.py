@@ -80,7 +80,11 @@ class Comparison:
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
         old = "; ".join(f"{_name(study)} ({why})" for study, why in self.stale.items())
-        not_counted = f"; STALE, so not counted: {old}; run `dvc repro`" if old else ""
+        not_counted = (
+            f"; STALE, so not counted: {old}; run `dvc repro`, or restore results from git"
+            if old
+            else ""
+        )
         if self.empty:
             instead = "" if old else ": run `make repro`"
             return f"nothing was recomputed here, so nothing is verified{instead}{not_counted}"

@@ -41,8 +41,13 @@ STUDY_NOTE = """> **This is no lab.** What runs here replaces artifacts and resu
 > `{root}`. Notebooks of a lab belong into its folder `notebooks`."""
 # What `headline_of` shows.
 SHOWN = ("backbone", "tuned", "paragon", "generated", "hypernetwork", "xquad")
-# The first cell of each notebook of a lab.
-BEGIN = "from paragon_study.course.lab import begin\n\nbegin()"
+# The first cell of each notebook of a lab, whose own packages any kernel has to find.
+BEGIN = """import sys
+
+sys.path.insert(0, {lab!r})
+from paragon_study.course.lab import begin
+
+begin()"""
 
 
 def begin(root: Path = ROOT) -> "Markdown":
@@ -110,11 +115,12 @@ def make_lab(full: bool = False, root: Path = ROOT, say: Callable[[str], None] =
         write_small_params(draft / "params.yaml", root)
         _run_small_study(draft, say)
     (draft / MARK).write_text(mode, encoding="utf-8")
+    begins = BEGIN.format(lab=str(lab))
     for path in (draft / "notebooks").glob("*.ipynb"):
         notebook = nbformat.read(path, as_version=4)
         said = {"text/markdown": banner(draft), "text/plain": ""}  # before it is run
         output = nbformat.v4.new_output("display_data", said)
-        notebook.cells.insert(1, nbformat.v4.new_code_cell(BEGIN, id="begin", outputs=[output]))
+        notebook.cells.insert(1, nbformat.v4.new_code_cell(begins, id="begin", outputs=[output]))
         nbformat.write(notebook, path)
     return draft.rename(lab)
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from paragon.errors import ParagonError
 from paragon.params import ROOT, Section, load_params
-from paragon.storage import check_name, write_text
+from paragon.storage import MARK, check_name, write_text
 
 LAST = "06_evaluation"  # stage of a study
 FOLDER = "artifacts/notebooks"
@@ -26,7 +26,14 @@ class StageTime(Section):
 
 
 def check_dataset(name: str, root: Path = ROOT) -> None:
-    """Raise ``ParagonError`` if ``name`` is a study of a dataset that has another name."""
+    """Raise ``ParagonError`` if no dataset can be stored under ``name`` here.
+
+    It is a study of a dataset that has another name, or, in a lab, a dataset of the study, whose
+    data the lab uses.
+    """
+    if (root / MARK).exists() and (root / "data" / name).exists():
+        shared = f"{root / 'data' / name} is that of the study, and would be replaced there"
+        raise ParagonError(f"{shared}; take another name, or fetch it outside the lab")
     dataset = load_params(root / "params.yaml").studies.dataset_of(name)
     if dataset != name:
         instead = f"`python -m paragon fetch {dataset}`, then `make add NAME={name}`"

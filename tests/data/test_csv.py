@@ -279,11 +279,22 @@ def test_days_alone_are_mentioned_whatever_another_column_is_called(tmp_path, da
     assert any("column date" in line and "without a time of day" in line for line in files.used)
 
 
-@pytest.mark.parametrize("date", ["2024-02-13 10:30", "1707820200"])
+@pytest.mark.parametrize("date", ["2024-02-13 10:30", "1707820200", "20240213T103000Z"])
 def test_times_are_not_called_days(tmp_path, date):
     files = csv(tmp_path, f"user,item,date,ora,category\nu,b,{date},7,X\n", "")
     files.read("shop")
     assert not any("without a time of day" in line for line in files.used)
+
+
+@pytest.mark.parametrize("time", ["1.70E+09", "1.7e9", "1.70000E+09", "2E+9"])
+def test_times_that_a_spreadsheet_has_shortened_are_refused(tmp_path, time):
+    lines = listed(csv(tmp_path, f"user,item,time,category\nu,b,{time},X\n", ""))
+    assert any("column time" in line and "shortened" in line for line in lines)
+
+
+def test_times_with_an_exponent_and_all_digits_are_read(tmp_path):
+    files = csv(tmp_path, "user,item,time,category\nu,b,1.707820200e+09,X\n", "")
+    assert files.read("shop").interactions["timestamp"].tolist() == [1707820200]
 
 
 @pytest.mark.parametrize("column", ["user", "item"])

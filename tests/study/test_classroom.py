@@ -20,6 +20,7 @@ from paragon_study.course.control_room import NOBODY, ControlRoom
 from paragon_study.course.executed import FOLDER
 from paragon_study.course.exercise import RIGHT, UNANSWERED, check
 from paragon_study.pipeline.determinism import STAGE
+from paragon_study.running.studies import check_dataset
 from tests.conftest import Planned, refused
 
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
@@ -142,7 +143,7 @@ def test_a_small_lab_runs_the_study_in_small_in_a_folder_of_its_own(checkout):
     assert small.data.max_users == 200 and small.adapters.served == load_params().adapters.served
     for path in (made / "notebooks").glob("*.ipynb"):
         cell = nbformat.read(path, as_version=4).cells[1]
-        assert cell.source == lab.BEGIN, path
+        assert cell.source == lab.BEGIN.format(lab=str(made)), path
         assert "200" in cell.outputs[0].data["text/markdown"], path
     assert not (made / "artifacts").exists() and (made / "data").resolve() == root / "data"
     assert {path: path.read_bytes() for path in before} == before
@@ -181,6 +182,15 @@ def test_a_kernel_that_anybody_starts_in_the_lab_works_there_with_the_settings_o
     assert last.split() == expected
     *text, last = printed(root / "notebooks").splitlines()  # outside: the study, and it says so
     assert str(ROOT) in "".join(text) and last.startswith(str(ROOT / "artifacts"))
+
+
+def test_data_of_the_study_are_not_replaced_from_its_lab(checkout):
+    root, _ = checkout
+    made = lab.make_lab(root=root, say=lambda _: None)
+    check_dataset("shop", made)
+    (root / "data" / "shop").mkdir()
+    refused(str(made / "data" / "shop"), check_dataset, "shop", made)
+    check_dataset("shop", root)
 
 
 def test_a_full_lab_has_copies_of_the_artifacts_and_is_kept(checkout):
