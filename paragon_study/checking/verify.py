@@ -57,6 +57,7 @@ class Comparison:
     stale: dict[Study, str]  # that were computed here, and what changed since
     settings: list[str]  # keys of params.yaml that differ
     made_otherwise: dict[Study, list[str]]  # keys that were others when the commit's results ran
+    not_compared: list[str]  # files of results that differ, such as figures and times
 
     @property
     def bad(self) -> pd.DataFrame:
@@ -105,6 +106,8 @@ class Comparison:
         )
         if not here.all():
             parts.append(f"not recomputed here, {_counts(self.table[~here])}")
+        if self.not_compared:
+            parts.append(f"changed, but NOT COMPARED: {', '.join(self.not_compared)}")
         return "; ".join(parts) + not_counted
 
     def _computed_here(self) -> np.ndarray:
@@ -127,9 +130,9 @@ def _counts(table: pd.DataFrame) -> str:
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
-    patterns = [str(PARAMS), *(f"results/**/{name}" for name in (*FILES, SETTINGS))]
-    commit, old = read_files(revision, root, patterns)
-    _, new = read_files(None, root, patterns)
+    commit, old = read_files(revision, root, [str(PARAMS), "results/**/*.*"])
+    _, new = read_files(None, root, [str(PARAMS), "results/**/*.*"])
+    others = _take_others(old), _take_others(new)
     recorded = _take(old, SETTINGS)
     recorded_now = _take(new, SETTINGS)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
@@ -168,6 +171,11 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         stale=outdated,
         settings=different(flat(before), flat(now)),
         made_otherwise={study: keys for study, keys in otherwise.items() if keys},
+        not_compared=[
+            str(path)
+            for path in sorted(others[0] | others[1])
+            if others[0].get(path) != others[1].get(path) and _study_of(path) not in computed
+        ],
     )
 
 
@@ -181,6 +189,12 @@ def _not_run_here(table: pd.DataFrame, computed: Iterable[Study]) -> list[Study]
 def _take(files: Files, name: str) -> Files:
     """Move the files of this name out of ``files``."""
     return {path: files.pop(path) for path in [*files] if path.name == name}
+
+
+def _take_others(files: Files) -> Files:
+    """Move the files out of ``files`` that are not compared."""
+    known = {*FILES, SETTINGS, PARAMS.name}
+    return {path: files.pop(path) for path in [*files] if path.name not in known}
 
 
 def _differing_records(

@@ -243,6 +243,19 @@ def test_an_edit_of_a_study_that_did_not_run_here_fails(root, name):
     assert "ml-1m" in comparison.summary() and "NOT REPRODUCED" in comparison.summary()
 
 
+def test_changed_files_that_hold_no_compared_number_are_named(root):
+    for name in ("summary.md", "ml-1m/sasrec/control.png"):
+        (root / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "results" / name).write_text("as committed")
+    committed(root)
+    assert compare_with_commit(root=root).not_compared == []
+    (root / "results/summary.md").write_text("Paragon wins.")
+    (root / "results/ml-1m/sasrec/control.png").unlink()
+    comparison = compare_with_commit(root=root)
+    assert comparison.not_compared == ["results/ml-1m/sasrec/control.png", "results/summary.md"]
+    assert comparison.passed and "results/summary.md" in comparison.summary()
+
+
 def test_results_that_were_made_with_other_settings_are_not_reproduced(root, monkeypatch):
     """Of a study that is not computed here, too: its settings lie beside its results."""
     monkeypatch.setattr("paragon_study.pipeline.study.RESULTS", root / "results")
