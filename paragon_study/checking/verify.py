@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -132,10 +132,11 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
     commit, old = read_files(revision, root, [str(PARAMS), "results/**/*.*"])
     _, new = read_files(None, root, [str(PARAMS), "results/**/*.*"])
-    others = _take_others(old), _take_others(new)
-    recorded = _take(old, SETTINGS)
-    recorded_now = _take(new, SETTINGS)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
+    recorded, recorded_now = (_take(files, {SETTINGS}) for files in (old, new))
+    compared, compared_now = (_take(files, FILES) for files in (old, new))
+    not_compared = [path for path in sorted(old | new) if old.get(path) != new.get(path)]
+    old, new = compared, compared_now
     if not old:
         raise ParagonError(f"{revision} holds no results to compare with: commit results/")
     if not new:
@@ -171,11 +172,7 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
         stale=outdated,
         settings=different(flat(before), flat(now)),
         made_otherwise={study: keys for study, keys in otherwise.items() if keys},
-        not_compared=[
-            str(path)
-            for path in sorted(others[0] | others[1])
-            if others[0].get(path) != others[1].get(path) and _study_of(path) not in computed
-        ],
+        not_compared=[str(path) for path in not_compared if _study_of(path) not in computed],
     )
 
 
@@ -186,15 +183,9 @@ def _not_run_here(table: pd.DataFrame, computed: Iterable[Study]) -> list[Study]
     return [study for study in changed.itertuples(index=False, name=None) if study not in ran]
 
 
-def _take(files: Files, name: str) -> Files:
-    """Move the files of this name out of ``files``."""
-    return {path: files.pop(path) for path in [*files] if path.name == name}
-
-
-def _take_others(files: Files) -> Files:
-    """Move the files out of ``files`` that are not compared."""
-    known = {*FILES, SETTINGS, PARAMS.name}
-    return {path: files.pop(path) for path in [*files] if path.name not in known}
+def _take(files: Files, names: Collection[str]) -> Files:
+    """Move the files of these names out of ``files``."""
+    return {path: files.pop(path) for path in [*files] if path.name in names}
 
 
 def _differing_records(

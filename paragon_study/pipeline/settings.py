@@ -29,9 +29,8 @@ def check_all(root: Path = ROOT, opened: str | None = None) -> None:
         if backbone not in BACKBONES:
             problem = f"{backbone!r} is unknown; known: {', '.join(BACKBONES)}"
             raise ParagonError(f"params.yaml: studies.backbones: {problem}")
-    studies = {**params.studies.others, **params.studies.datasets}
     changed = {name for name, entry in params.overrides.items() if entry}
-    unknown = changed - {*studies, *BACKBONES}
+    unknown = changed - {*params.studies.datasets, *params.studies.others, *BACKBONES}
     if unknown and opened is None:
         problem = "is no study of `studies` and no backbone, so it would change nothing"
         raise ParagonError(f"params.yaml: overrides.{min(unknown)} {problem}")

@@ -34,15 +34,7 @@ CURVE_METHODS = [
     "xquad",
     "backbone",
 ]
-TRADE_OFF_METHODS = (
-    "tuned",
-    "paragon",
-    "generated",
-    "hypernetwork",
-    "category_bias",
-    "xquad",
-    "backbone",
-)
+TRADE_OFF_METHODS = [method for method in CURVE_METHODS if method != "retrain"]
 _CORNER = 0.01  # smaller weights count as 0
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "handlelength": 2.6}
 # Colours and lines that differ in grey too.

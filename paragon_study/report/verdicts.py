@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from paragon.evaluation.summary import control_measures
+from paragon.metrics.checks import Measure
 from paragon.metrics.statistics import mean_interval
 from paragon_study.report.trainings import trainings_of
 
@@ -39,6 +40,7 @@ class Recorded:
         if len(curves) == 1:
             curves = [[of_seed] for of_seed in curves[0]]
         self._tables = curves  # by training, then by seed
+        self._control: dict[str, list[list[dict[str, Measure]]]] = {}  # by method
         self.times: dict[str, dict] = {}
         path = folder.parent / "timing.json"
         if path.exists():
@@ -49,15 +51,21 @@ class Recorded:
         """Return whether the study measured a method."""
         return any(method in table.index for tables in self._tables for table in tables)
 
+    def _control_of(self, method: str) -> list[list[dict[str, Measure]]]:
+        """Return all measures by training and seed; computed once, for several claims ask."""
+        if method not in self._control:
+            self._control[method] = [
+                [control_measures(t, method, OBJECTIVES) for t in tables if method in t.index]
+                for tables in self._tables
+            ]
+        return self._control[method]
+
     def values(self, method: str, measure: str) -> np.ndarray:
         """Return a measure of ``control_measures`` by training, or by seed: ``[T]``."""
         means = []
-        for tables in self._tables:
-            values = []
-            for table in tables:
-                if method in table.index:
-                    value = control_measures(table, method, OBJECTIVES)[measure].value
-                    values.append(np.nan if value is None else value)
+        for by_seed in self._control_of(method):
+            found = [row[measure].value for row in by_seed]
+            values = [np.nan if value is None else value for value in found]
             if values:
                 means.append(np.mean(values))
         return np.array(means)
