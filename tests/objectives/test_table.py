@@ -9,7 +9,7 @@ import torch
 from scipy.stats import rankdata
 
 from paragon.data.split import prepare
-from paragon.metrics.ranking import ideal_alpha_dcg
+from paragon.metrics.ranking import ideal_alpha_dcg, self_information
 from paragon.objectives import table
 from paragon.objectives import weights as simplex
 from paragon.objectives.losses import Lists
@@ -74,6 +74,24 @@ def test_the_fewest_unmet_items_are_those_of_a_plain_count(seqs):
         assert table.fewest_unmet(met, most) == min(most, least)
 
 
+def test_too_few_items_left_to_serve_are_refused_with_their_number(seqs):
+    met = seqs.met_in_training()
+    left = (~met.mask()).sum(1)
+    least = int(left.min())
+    table.check_served(met, least)
+    short = int((left < least + 1).sum())
+    numbers = [f"{least + 1} items", f"{short} of {len(met)}", f"{least}"]
+    refused(["adapters.served", *numbers], table.check_served, met, least + 1)
+
+
+def test_the_information_of_an_item_counts_each_user_once(seqs):
+    users, items = seqs.train_pairs()
+    holders = [len(set(users[items == item].tolist())) for item in range(1, seqs.n_items + 1)]
+    expected = self_information(np.array(holders), seqs.n_users)
+    assert np.array_equal(table.information_of(seqs), [0, *expected])
+    assert 0 < len(set(holders)) < seqs.n_items
+
+
 def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
     best = Scored(
         torch.randn(2, 4, 3),
@@ -124,6 +142,14 @@ def test_names_rows_and_sums():
     named = {"diversity": 0.25, "accuracy": 0.75}
     for own in (named, pd.Series(named)):
         assert check_weights(own, NAMES).tolist() == [[0.75, 0.25]]
+    assert check_weights({"accuracy": 1}, NAMES).tolist() == [[1, 0]]  # a missing name has 0
+    refused(["novel", *NAMES], check_weights, {"accuracy": 1, "novel": 0, "x": 0}, NAMES)
+    for shape in ([1.0], [0.5, 0.25, 0.25], [[[0.5, 0.5]]], np.empty((0, 2))):
+        refused([f"{np.atleast_2d(shape).shape}", "2 numbers", *NAMES], check_weights, shape, NAMES)
+    for wrong, listed in (([0.2, 0.7], "0.9"), ([1.5, -0.5], "1.5, -0.5"), ([1, np.nan], "nan")):
+        assert "row" not in refused(listed, check_weights, wrong, NAMES)
+    refused(["row 1", "1.5, -0.5"], check_weights, [[0.5, 0.5], [1.5, -0.5]], NAMES)
+    refused(["row 1", "nan"], check_weights, [[0.5, 0.5], [1, np.nan]], NAMES)
     for own in (pd.DataFrame([named]), {"accuracy": True}, [[0.5, 0.5], [True, 0.0]]):
         refused("weights", check_weights, own, NAMES)
     mixed = simplex.simplex_weights([0.2, [0.5, 0.5]], NAMES)  # the first of two is enough
@@ -156,6 +182,11 @@ def test_random_and_lifted_weights_are_on_the_simplex_above_the_floor():
         assert (found >= floor - 1e-6).all()
     inside = torch.tensor([[0.5, 0.3, 0.2]])
     assert torch.allclose(lift(inside, none), inside)
+    # Excesses of .4, .3 and 0 share what the floor leaves, .7.
+    assert torch.allclose(lift(inside, floor), torch.tensor([[0.5, 0.3, 0.2]]))
+    below = torch.tensor([[[0.0, 0.5, 0.5], [0.1, 0.9, 0.0]]])  # [1, 2, O]
+    by_hand = [[0.1, 0.5 * 0.7 / 0.8, 0.2 + 0.3 * 0.7 / 0.8], [0.1, 0.7, 0.2]]
+    assert torch.allclose(lift(below, floor), torch.tensor([by_hand]))
     free = random_weights(4000, none, np.random.default_rng(0))
     assert torch.allclose(free.mean(0), torch.full((3,), 1 / 3), atol=0.015)  # 4 standard errors
 
