@@ -90,6 +90,11 @@ def test_global_time_cuts_at_80_and_90_percent_of_the_time(dataset):
     assert len(seqs.valid) + len(seqs.test) == (~train).sum()
 
 
+def test_an_event_on_the_boundary_belongs_to_the_earlier_part():
+    parts = split._part_of_time(np.array([0, 80, 81, 90, 91, 100]), None)
+    assert parts.tolist() == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("midnight", [0, 8])
 def test_global_time_cuts_at_midnight_to_the_second(midnight):
     """Eight hours ahead of UTC a day begins at 16:00 there; 80 % of days 0..100 end with day 80."""
@@ -181,6 +186,18 @@ def test_a_repeat_counts_once_for_the_k_core():
     more = of_events("uuuvvvww", "abcabccc", [*range(8)])
     rules = {"k_core": 2, "negatives": 0, "repeats": "first"}
     assert prepare(events, **rules).user_ids == prepare(more, **rules).user_ids == ["u", "v"]
+
+
+def test_repeats_are_those_of_a_plain_loop_over_time():
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(12, size=(2, 200))  # so that sums and differences of both collide
+    times = rng.integers(20, size=200)  # with ties
+    met, expected = set(), np.zeros(200, bool)
+    for event in sorted(range(200), key=lambda e: times[e]):
+        pair = user[event], item[event]
+        expected[event] = pair in met
+        met.add(pair)
+    assert np.array_equal(split._repeated(user, item, times), expected)
 
 
 def test_data_without_repeats_are_the_same_with_and_without_the_rule(dataset, seqs, tmp_path):

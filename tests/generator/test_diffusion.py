@@ -106,6 +106,14 @@ def test_three_steps_are_those_by_hand(denoiser, batch):
     assert torch.allclose(found, x, atol=1e-5)
 
 
+def test_one_step_is_the_prediction_and_others_are_refused(denoiser, batch):
+    predict, schedule = guided(denoiser, batch[2], 1.0), Schedule(STEPS)
+    found = ddim(predict, schedule, batch[0], steps=1)
+    assert torch.equal(found, predict(batch[0], torch.full((5,), STEPS - 1)))
+    for steps in (0, -1, STEPS + 1):
+        refused((f"steps: {steps} ", f"1 to {STEPS}"), ddim, predict, schedule, batch[0], steps)
+
+
 def test_guidance_is_its_formula(denoiser, batch):
     (x, t, condition, _), keep, asked = batch, torch.zeros(5, dtype=torch.bool), []
 
