@@ -130,8 +130,9 @@ def _counts(table: pd.DataFrame) -> str:
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
-    commit, old = read_files(revision, root, [str(PARAMS), "results/**/*.*"])
-    _, new = read_files(None, root, [str(PARAMS), "results/**/*.*"])
+    patterns = [str(PARAMS), "results/**/*.*"]
+    commit, old = read_files(revision, root, patterns)
+    _, new = read_files(None, root, patterns)
     before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
     recorded, recorded_now = (_take(files, {SETTINGS}) for files in (old, new))
     compared, compared_now = (_take(files, FILES) for files in (old, new))
