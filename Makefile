@@ -26,12 +26,15 @@ JOBS ?= 3
 # A study, stage by stage: `dvc repro evaluation@STUDY` would lock `data` for all others.
 STAGES := $(addsuffix @STUDY,backbones adapters generator rivals evaluation)
 # A killed DVC can leave files half-written: paragon_study/running/runner.py.
-repro: repository fetch ## Run all studies of params.yaml, or some: NAME=gru4rec, and compare
+define run_studies
 	$(BIN)/python -m paragon recover
 	last=$$($(BIN)/python -m paragon studies $(if $(value NAME),$(QUOTED))) && \
 	  $(BIN)/dvc repro data && \
 	  echo "$$last" | sed 's/evaluation@//' | xargs -I STUDY -P $(JOBS) \
 	  $(BIN)/dvc --wait-for-lock repro --single-item $(STAGES)
+endef
+repro: repository fetch ## Run all studies of params.yaml, or some: NAME=gru4rec, and compare
+	$(run_studies)
 	$(if $(value NAME),,$(BIN)/dvc repro)
 	$(BIN)/python -m paragon verify
 
@@ -40,7 +43,7 @@ paper: ## Run the study with five seeds and every rival (half a day)
 
 add: repository fetch ## Add a study, dataset or backbone and run it: make add NAME=lightgcn
 	$(BIN)/python -m paragon add $(QUOTED)
-	last=$$($(BIN)/python -m paragon studies $(QUOTED)) && $(BIN)/dvc repro $$last
+	$(run_studies)
 	$(BIN)/python -m paragon compare
 
 ablations: repository fetch ## Run the ablations that are missing (hours), then their notebook
@@ -139,7 +142,7 @@ clean: ## Remove what the stages made; keep data, results and the environment
 $(VENV)/.run: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -e '.[study,serve]'
+	$(PIP) -e '.[study,serve,scale]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(VENV)/.run

@@ -60,8 +60,6 @@ def fetch(
     """Download or copy a dataset into data/; print its repairs and licence."""
     from paragon.data import fetch as data
     from paragon.data.csv_files import CsvFiles
-    from paragon.data.describe import repairs, repeats
-    from paragon.data.registry import notice
     from paragon.params import DATA, load_params
     from paragon_study.running.studies import check_dataset
 
@@ -80,7 +78,16 @@ def fetch(
         )
     else:
         folder = data.fetch(name, source=source, directory=given, note=note, unit=unit, data=DATA)
-    dataset = data.load_dataset(name, DATA)
+    _tell_fetched(name, folder)
+
+
+def _tell_fetched(name: str, folder: Path) -> None:
+    """Print where a dataset is, its repairs, and its licence."""
+    from paragon.data.describe import repairs, repeats
+    from paragon.data.fetch import load_dataset
+    from paragon.data.registry import notice
+
+    dataset = load_dataset(name, folder.parent)
     lines = [f"{name} is in {folder}", f"repairs: {repairs(dataset)}"]
     lines.append(f"repeats: {repeats(dataset)}")
     typer.echo("\n".join(filter(None, [*lines, notice(name)])))
@@ -125,11 +132,20 @@ def describe(name: str = Argument(..., help="A study, or a dataset that was fetc
 
 @app.command()
 def add(
-    name: str = Argument(..., help="A study, a dataset that was fetched, or a backbone."),
+    name: str = Argument(..., help="A study, a dataset, or a backbone."),
 ) -> None:
-    """Add a study or backbone to what params.yaml runs; `make add NAME=...` also runs it."""
+    """Add a study or backbone to what params.yaml runs; `make add NAME=...` also runs it.
+
+    A public dataset that is missing is fetched.
+    """
+    from paragon.data import fetch as data
+    from paragon.data.registry import REGISTRY
+    from paragon.params import DATA, load_params
     from paragon_study.running.studies import add as enter
 
+    dataset = load_params().studies.dataset_of(name)
+    if dataset in REGISTRY and not (DATA / dataset).exists():
+        _tell_fetched(dataset, data.fetch(dataset, data=DATA))
     typer.echo(enter(name))
 
 

