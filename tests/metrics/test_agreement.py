@@ -18,7 +18,7 @@ from paragon.metrics import control, ranking
 from tests.metrics.test_ranking import slow_greedy
 
 N, C, M = 12, 30, 6  # events, candidates of each, categories
-CUTOFFS = (1, 3, 5, 10)
+CUTOFFS = (1, 2, 3, 5, 10)
 
 
 @pytest.fixture(scope="module")

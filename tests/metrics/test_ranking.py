@@ -124,6 +124,7 @@ def test_self_information_runs_from_everybody_to_one_holder():
     lists = np.array([[0, 1, 2], [2, 3, 0]])
     assert ranking.novelty_at(lists, information, 2) == pytest.approx([1 / 6, 1])
     assert ranking.self_information(np.array([5, 5]), 5).tolist() == [0, 0]
+    assert ranking.self_information(np.array([3, 4]), 4).tolist() == [1, 0]  # below one bit
 
 
 def test_gini_is_half_the_mean_difference_of_exposures():

@@ -81,6 +81,7 @@ REAL = [  # p-value, limits over seeds, and whether the difference is real
     (0.05, 0.5, 0.7, False),
     (0.01, -0.5, 0.5, False),
     (0.01, 0.0, 0.7, False),
+    (0.01, -0.7, 0.0, False),
     (0.01, None, None, False),
     (None, 0.5, 0.7, False),
 ]

@@ -34,11 +34,13 @@ def test_lists_have_the_features_of_their_items_and_the_ideal_of_their_length(se
         assert torch.equal(lists.categories, torch.from_numpy(rich).float()[items])
         assert torch.equal(lists.popularity, catalogue.popularity[items])
         assert torch.equal(lists.recency, catalogue.recency[items])
-        assert lists.end is None
+        assert lists.end is None and catalogue.lists(items, history, length).end is None
         for end in range(1, length):  # of what is searched, so many are served
             assert (served := catalogue.lists(items, history, end)).end == end
             assert served.ideal == pytest.approx(expected[min(end, 6) - 1])
             assert torch.equal(served.popularity, lists.popularity)
+            of_two_adapters = catalogue.lists(items.expand(2, 3, length), history, end)
+            assert of_two_adapters.ideal == served.ideal
 
 
 def test_history_and_recency_by_hand(seqs):
@@ -82,6 +84,10 @@ def test_too_few_items_left_to_serve_are_refused_with_their_number(seqs):
     short = int((left < least + 1).sum())
     numbers = [f"{least + 1} items", f"{short} of {len(met)}", f"{least}"]
     refused(["adapters.served", *numbers], table.check_served, met, least + 1)
+    middle = int(left.median())
+    short = int((left < middle).sum())
+    assert 1 < short < len(met) - short and int((left == middle).sum())
+    assert f" {short} of {len(met)} " in refused("served", table.check_served, met, middle)
 
 
 def test_the_information_of_an_item_counts_each_user_once(seqs):
@@ -90,6 +96,8 @@ def test_the_information_of_an_item_counts_each_user_once(seqs):
     expected = self_information(np.array(holders), seqs.n_users)
     assert np.array_equal(table.information_of(seqs), [0, *expected])
     assert 0 < len(set(holders)) < seqs.n_items
+    last = dataclasses.replace(seqs, items=np.where(seqs.items == seqs.n_items, 1, seqs.items))
+    assert len(found := table.information_of(last)) == seqs.n_items + 1 and found[-1] == 1
 
 
 def test_an_objective_judges_served_lists_or_divergences_from_its_reference():
@@ -126,12 +134,12 @@ def test_what_data_must_have_for_an_objective():
     check_objectives(["diversity"], data(half))  # two kinds of items: with the category, without
     half[number[everybody.item_ids[0]]] = ()
     refuse(("`diversity`", f"{rows - 1} "), ["diversity"], data(half))
-    refuse("`diversity`", ["diversity"], data([("x", "y")] * 150))
+    refuse(("`diversity`", "x, y"), ["diversity"], data([("x", "y")] * 150))
     refuse("category", ["accuracy", "novelty"], data([()] * 150))
     refuse("`fairness`", ["fairness"], data([("x",), ("y",)] * 75))
     one = toy.from_frame(toy.interactions, toy.items, toy.users.assign(group="F"))
     refuse(("`fairness`", ": F"), ["fairness"], prepare(one))
-    refuse("'speed'", ["speed"], everybody)
+    refuse(["'speed'", *OBJECTIVES], ["speed"], everybody)
     still = toy.from_frame(toy.interactions.assign(timestamp=1), toy.items, toy.users)
     refuse("`recency`", ["recency"], prepare(still))
     refuse("`calibration`", ["calibration"], data([("x", "y")] * 150))
@@ -148,10 +156,13 @@ def test_names_rows_and_sums():
         refused([f"{np.atleast_2d(shape).shape}", "2 numbers", *NAMES], check_weights, shape, NAMES)
     for wrong, listed in (([0.2, 0.7], "0.9"), ([1.5, -0.5], "1.5, -0.5"), ([1, np.nan], "nan")):
         assert "row" not in refused(listed, check_weights, wrong, NAMES)
+    assert "normalise" in refused("0.9", check_weights, [0.2, 0.7], NAMES)
     refused(["row 1", "1.5, -0.5"], check_weights, [[0.5, 0.5], [1.5, -0.5]], NAMES)
     refused(["row 1", "nan"], check_weights, [[0.5, 0.5], [1, np.nan]], NAMES)
     for own in (pd.DataFrame([named]), {"accuracy": True}, [[0.5, 0.5], [True, 0.0]]):
-        refused("weights", check_weights, own, NAMES)
+        refused(["weights", "True" if "True" in str(own) else "0.25"], check_weights, own, NAMES)
+    refused(["True", "bool"], check_weights, [True, False], NAMES)
+    refused(["'many'", "str"], check_weights, ["many", "few"], NAMES)
     mixed = simplex.simplex_weights([0.2, [0.5, 0.5]], NAMES)  # the first of two is enough
     assert torch.allclose(mixed, torch.tensor([[0.2, 0.8], [0.5, 0.5]]))
     rows = np.random.default_rng(0).gamma(1, 10.0 ** np.arange(-3, 3)[:, None], (6, 2))
@@ -161,7 +172,7 @@ def test_names_rows_and_sums():
     expected = (rows / rows.sum(1)[:, None]).astype(np.float32)
     assert found[:6].numpy().tobytes() == expected.tobytes()
     for weights in ([1e308, -1e-300], [0, 0]):
-        refused("weights", check_weights, weights, NAMES, normalise=True)
+        assert "normalise" not in refused("weights", check_weights, weights, NAMES, normalise=True)
     refused("row 1", check_weights, [[0.5, 0.5], [2, 3]], NAMES)
 
 
@@ -199,3 +210,10 @@ def test_weights_between_two_are_tried_where_the_accuracy_differs():
     assert np.array_equal(points, measure(found)) and len(found) == 4 + 6
     assert np.diff(found)[np.searchsorted(found, 0.42) - 1] == 0.25 / 2**6
     assert len(refined([1, 0.5, 0.25, 0], measure)[0]) == 4 + 2 * 6  # the lower fall, too
+    assert len(refined([1, 0.5, 0.25, 0], measure, least=0.6)[0]) == 4 + 2 * 6  # from just there
+    for unit in ([0.01, 1], [100, 1]):  # accuracy is compared with the best, and FAR is a share
+        scaled = refined([1, 0.5, 0.25, 0], lambda w, unit=unit: measure(w) * unit, least=0.7)[0]
+        assert np.array_equal(scaled, found)
+    mirrored = refined([1, 0.75, 0.5, 0], lambda w: measure(1 - w), least=0.7)[0]
+    assert np.allclose(mirrored, 1 - found[::-1])
+    assert refined([1, 0], lambda w: np.ones((len(w), 2)))[0].tolist() == [0, 1]
