@@ -9,13 +9,16 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # DVC starts `python`, and pip's tools start each other: all from this environment.
 export PATH := $(BIN):$(PATH)
+# Each process would compile the packages anew where bytecode is not kept.
+export PYTHONDONTWRITEBYTECODE =
 # The versions that the committed results were made with; `make CONSTRAINTS= ...` takes the newest.
 CONSTRAINTS := constraints.txt
 # NAME as one word for the shell, whatever it holds: make reads nothing into it either, here or for
 # the environment of commands.
 QUOTED = '$(subst ','\'',$(value NAME))'
 unexport NAME
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+# What is imported is compiled then, once: most of what is installed never is.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	$(addprefix --constraint ,$(CONSTRAINTS))
 
 help: ## Show this list
@@ -59,8 +62,6 @@ repository:
 	folder (the zip of a release?) is no repository; with git: git init && git add . && \
 	git commit -m release" >&2; exit 1; }
 
-# Tests start many processes; each would compile the package anew where bytecode is not kept.
-test: export PYTHONDONTWRITEBYTECODE =
 # The workers use all cores; more threads would only wait for each other.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.test fetch ## Run the tests
