@@ -25,6 +25,7 @@ MEASURES = {
     "asked_div": "asked − got, diversity",
     "moves": "moves of a person",
     "outcome_error_full": "distance from tuned",
+    "outcome_error_alone_full": "distance from tuned alone",
     **{f"alpha_ndcg_{share}": f"α-nDCG@10 at {share} %" for share in (98, 95, 90, 80)},
 }
 KINDS = {  # in the order of the report

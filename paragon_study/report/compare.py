@@ -71,6 +71,7 @@ MEANS = {
     "asked_div": ("asked − got, diversity", 2),
     "moves": ("moves", 1),
     "outcome_error_full": ("distance from tuned", 2),
+    "outcome_error_alone_full": ("from tuned alone", 2),
     "even_ild_full": ("distance", 2),
     "even_items_full": ("items", 0),
     REGRET: ("regret %", 1),
@@ -105,7 +106,8 @@ every measure, and `all.csv` has all of them: one row for each study, method and
 - **Tuned**: the best tuned adapter for the weights asked for, the yardstick. **Of tuned**: set HV,
   the area below all points (NDCG@10, α-nDCG@10) of a method, as a share of that of *tuned*.
 - **r acc, r div**: correlation of accuracy and diversity with their weights.
-- **Distance from tuned**: that of both from *tuned* at the same weights, in its ranges.
+- **Distance from tuned**: that of both from *tuned* at the same weights, in its ranges. **From
+  tuned alone**: from the adapter tuned for exactly these weights; the order of methods can differ.
 - **Regret**: the loss beyond that of *tuned*; 100 %: always the middle adapter.
 - **Asked − got**: how far test users are from what was asked for, if each method's settings are
   labelled by the same rule on validation users: a share of the accuracy, a place on the way to the

@@ -9,8 +9,9 @@ import torch
 from paragon.evaluation import shares
 from paragon.evaluation.evaluate import evaluate, headline
 from paragon.evaluation.methods import METHODS, named
-from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, all_choices, with_shares
+from paragon.evaluation.shares import MEASURES, WEIGHTS, Choice, TopTen, all_choices, with_shares
 from paragon.metrics import ranking
+from paragon.reranking.settings import Trials
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
 from tests.conftest import trained_study, uneven
 
@@ -149,6 +150,19 @@ def test_what_a_seed_does_not_reach_is_null_with_its_reason(toy_study, monkeypat
             history[row] += categories[item] / max(1, categories[item].sum())
     expected = ranking.calibration_at(categories[lists[1]], history, 10).mean()
     assert measures["tuned"]["calibration_65"][1].value == pytest.approx(expected)
+
+
+def test_an_ideal_list_has_nothing_that_a_user_has_met_where_settings_are_chosen_too(toy_study):
+    trials = Trials.of(toy_study.test_set.sequences)["full"].quality
+    for part in ("valid", "test"):
+        lists = TopTen(toy_study, part)
+        backbone = torch.zeros(1, lists.frozen.form.size)
+        scores = lists.frozen.catalogue_scores(backbone[0]).numpy()
+        expected = measured(toy_study, part, scores).mean(1)
+        assert lists.points(backbone)[0] == pytest.approx(expected)
+        if part == "valid":
+            [items] = lists.of_adapters(backbone)
+            assert np.mean(trials.measure(items), axis=1) == pytest.approx(expected)
 
 
 def test_all_methods_are_measured_and_re_rankers_reach_the_ideal(toy_study, settings):

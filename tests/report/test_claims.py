@@ -100,7 +100,11 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ),
     ("docs/findings.md", "with our task loss added -4", "without our task loss -4"),
     ("docs/findings.md", "Nowhere did it help test users", "Everywhere it helped test users"),
-    ("docs/findings.md", "but the nearest tuned adapter is closer", "and it is the closest"),
+    (
+        "docs/findings.md",
+        "but the nearest tuned adapter has less regret",
+        "and it has the least regret",
+    ),
     ("docs/findings.md", "So this comparison does not show what", "So this comparison shows what"),
     ("README.md", "| a re-ranker, such as xQuAD |", "| the paper's recipe |"),
     ("README.md", "Diversity over accuracy on films, with", "Paragon is ahead on films, with"),
