@@ -117,7 +117,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
         "A hypernetwork also needs",
         "A hypernetwork wins in 17 studies and needs",
     ),
-    ("README.md", "these results: 25 minutes", "these results: 5 minutes"),  # code
+    ("README.md", "every number: 25 minutes", "every number: 5 minutes"),  # code
     ("README.md", "the two extreme adapters.", "the two extreme adapters. Does it work?"),
     (
         "README.md",
@@ -130,7 +130,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "0.57 0.73\nParagon with", "0.73 0.57\nParagon with"),
     ("README.md", "```\ndiversity (0", "``` diversity (0"),
     ("README.md", "make test\n```", "make test```"),
-    ("README.md", "make repro # train, compare", "make lab # train, compare"),
+    ("README.md", "make repro # train on films", "make lab # train on films"),
     ("README.md", "recommender.recommend(", "# recommender.recommend("),
     ("README.md", "- **Diffusion is not needed.**", "**Diffusion is not needed.**"),
     ("README.md", "[CITATION.cff](CITATION.cff).", "\u00a0[CITATION.cff](CITATION.cff)."),
