@@ -88,7 +88,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "**Diffusion is not needed", "**Adapters are not needed"),
     (
         "README.md",
-        "a plain network trained on that loss",
+        "a plain network trained on the *task loss*",
         "a plain network trained on another loss",
     ),
     ("README.md", "- **Re-ranking often", "- **It always wins.**\n- **Re-ranking often"),
@@ -121,8 +121,8 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "the two extreme adapters.", "the two extreme adapters. Does it work?"),
     (
         "README.md",
-        "*Set HV*: the area below the points of accuracy and diversity",
-        "*Soup*: the area below the points of accuracy and diversity",
+        "*Set HV*: the area under accuracy and diversity",
+        "*Soup*: the area under the points of accuracy and diversity",
     ),
     ("README.md", "## Run it", "<!-- new: begin --> It always wins. <!-- new: end -->"),
     # Layout that a reader sees as another meaning.
