@@ -150,7 +150,7 @@ def test_a_false_sentence_is_named(checked, page, old, new):
 
 def test_a_moved_sentence_is_named(checked):
     """Each place is: where it is missing, and where it is now."""
-    moved = "Take the first row that fits."
+    moved = "Take the first that fits."
     page = "README.md"
     at_the_end = (ROOT / page).read_text(encoding="utf-8").replace(moved, "") + "\n\n" + moved
     old = (ROOT / page).read_text(encoding="utf-8")
