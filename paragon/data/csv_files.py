@@ -13,14 +13,18 @@ from paragon.data.atomic import decode, is_utf8, read_bytes, split_rows
 from paragon.data.table import (
     AN_ID,
     FIRST,
+    LEADING_ZERO,
     NEEDED,
+    NO_TIMES,
     NUMBER,
+    SHORTENED_TIMES,
     UNITS,
     Dataset,
     RawTable,
     are_plausible,
     in_seconds,
     is_id,
+    is_rounded,
     names_listed,
     number_of,
 )
@@ -51,7 +55,11 @@ YEAR_FIRST = re.compile(
 )
 COMPACT = re.compile(r"(?<![\d.])((?:19|20)\d\d)(\d\d)(\d\d)(?![\d.])")
 # Parts of a time.  An offset from UTC follows hours and minutes; 10-45-10 is none, nor is +2:90.
-ZONE = r"\s*(?:(?:Z|UTC|GMT)\b|[+-](?:0?\d|1[0-4])(?::?(?:00|30|45))?(?![\d:-]))"
+# Nor +230, which pandas takes for 23 hours.
+ZONE = (
+    r"\s*(?:(?:Z|UTC|GMT)\b"
+    r"|[+-](?:(?:0\d|1[0-4])(?::?(?:00|30|45))?|\d(?::(?:00|30|45))?)(?![\d:-]))"
+)
 CLOCK = r"(?<![\d:.])\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d+)?)?(?![:.]?\d)"
 AM_PM = r"\s*[ap]\.?m\b\.?"
 # 1030 or 10 is a time after a date with the year first.
@@ -102,6 +110,7 @@ ENTITY = re.compile(
     r"(?:acute|grave|circ|uml|tilde|cedil|ring|slash));",
     re.IGNORECASE,
 )
+LINE_END = re.compile(r"[\r\n]+|<br\b[^>]*>", re.IGNORECASE)  # between the lines of a cell
 # What spreadsheets, databases and programs write for a missing value.
 MISSING = {
     *"- () NA <NA> N/A n/a #N/A nan NaN NAN null Null NULL none None NONE".split(),
@@ -272,7 +281,7 @@ class CsvFiles:
         good = [lists.get(row, []) is not None for row in texts.index]
         self._check(items, "categories", good, "no list of names")
 
-        cells = texts[~is_list].str.split(r"[\r\n]+|<br ?/?>", regex=True)
+        cells = texts[~is_list].str.split(LINE_END, regex=True)
         lines = cells.explode().map(_in_one_form)  # a cell may have several lines
         mark = next((m for m in MARKS if lines.str.contains(f"[{m}]").any()), MARKS[0])
         whole = lines.isin({name for names in lists.values() if names for name in names})
@@ -309,10 +318,9 @@ class CsvFiles:
             times = texts.where(number).map(number_of).to_numpy(np.float64, copy=True)
             readable = (times >= 0) & (times < np.inf)
             times[~readable] = 0
-            plausible = are_plausible(times, self.unit)
+            plausible = are_plausible(times, self.unit) & ~texts.str.match(LEADING_ZERO)
             self._check(events, "timestamp", readable, TIME)
-            shortened = "a spreadsheet has shortened the times; export them again as text"
-            self._check(events, "timestamp", ~texts.map(_is_rounded), shortened)
+            self._check(events, "timestamp", ~texts.map(is_rounded), SHORTENED_TIMES)
             self._check(events, "timestamp", plausible | ~readable, YEARS)
             seconds = pd.Series(in_seconds(times, self.unit), index=texts.index)
             early = (seconds < FIRST).sum()
@@ -359,6 +367,7 @@ class CsvFiles:
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
         self._check(events, "timestamp", seconds >= 0, TIME)
         plausible = are_plausible(seconds.to_numpy(), "seconds") & (seconds >= FIRST)
+        plausible &= ~seconds.isin(NO_TIMES)
         self._check(events, "timestamp", plausible | (seconds < 0), YEARS)
         return seconds
 
@@ -396,12 +405,6 @@ class CsvFiles:
         if self.problems:
             first = "nothing was kept; correct this, then try again:"
             raise ParagonError("\n- ".join([first, *self.problems]))
-
-
-def _is_rounded(text: str) -> bool:
-    """Return whether a number has fewer digits than its size needs, as 1.70E+09."""
-    found = re.fullmatch(r"[+-]?\d(?:[.,](\d+))?[eE]\+?(\d+)", text)
-    return found is not None and len(found[1] or "") < int(found[2])
 
 
 def _offset(found: re.Match) -> str:

@@ -17,8 +17,10 @@ import pandas as pd
 from paragon.data.atomic import PARQUET, kind_of, read_start
 from paragon.data.sequences import Sequences
 from paragon.data.split import Numbered, prepare
-from paragon.data.table import FIRST, LAST, NEEDED, Dataset, fingerprint
+from paragon.data.table import FIRST, LAST, NEEDED, NO_TIMES, Dataset, are_plausible, fingerprint
 from paragon.errors import ParagonError, shown
+
+SOME = 1_000_000  # first events, by which dates as one number are known
 
 
 def prepare_large(
@@ -117,16 +119,22 @@ def _check(db: Any, files: str, unit: str) -> int:
     wrong = len(db.view("wrong"))
     repeated = len(db.view("repeated"))
     rows = len(db.view("rated"))
-    early = len(db.view("rated").filter(f"timestamp < {FIRST}"))
+    early = len(db.view("rated").filter(f"timestamp < {FIRST} or timestamp in {NO_TIMES}"))
     if early and not unit:
         raise ParagonError(
-            f"{files}: {early} of {rows} values of timestamp are before 1973 as seconds; "
+            f"{files}: {early} of {rows} values of timestamp are no time, or one before 1973; "
             "convert or remove them, or pass unit='seconds' if they are right"
         )
     if wrong or repeated:
         raise ParagonError(
             f"{files}: {wrong} rows have no id, no rating of 0 or more, or no time in seconds, and "
             f"{repeated} events repeat user, item and time; correct or remove them"
+        )
+    some = db.view("rated").limit(SOME).project("timestamp::double as seconds")
+    if not unit and not are_plausible(some.fetchnumpy()["seconds"]).all():
+        raise ParagonError(
+            f"{files}: values of timestamp look like dates as one number; convert them to seconds, "
+            "or pass unit='seconds' if they are right"
         )
     return rows
 

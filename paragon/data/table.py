@@ -45,7 +45,11 @@ TOO_LARGE = 5e12  # as milliseconds this is the year 2128; dates as 202301011200
 FIRST = 94_694_400  # 1973 in seconds: years, days and dates as one number are smaller
 # 2050 in seconds: days since 1900, as in spreadsheets, are later if they are of 1980 or after.
 LAST = 2_524_608_000
-NO_TIME = 2**31 - 1  # what programs write for an unknown time, the largest in 32 bits
+# What programs write for an unknown time: the largest in 32 bits, as milliseconds, too, and the end
+# of the year 9999.
+NO_TIMES = (2**31 - 1, 1000 * (2**31 - 1), 253_402_300_799)
+LEADING_ZERO = r"0\d"  # 0502241000 is a date: no number of seconds begins so
+SHORTENED_TIMES = "a spreadsheet has shortened the times; export them again as text"
 UNITS = ("seconds", "milliseconds", "days")  # since 1970
 
 
@@ -392,6 +396,11 @@ def _check_events(table: RawTable, repairs: dict[str, int], years: bool) -> pd.D
     repairs["interactions without a rating, set to 1"] = 0 if rated else len(events)
     rating = table.numbers("rating") if rated else 1.0
     times = table.numbers("timestamp")
+    if not pd.api.types.is_any_real_numeric_dtype(table.frame["timestamp"]):
+        texts = table.frame["timestamp"].astype(str)
+        table.check("timestamp", ~texts.map(is_rounded), "seconds since 1970", SHORTENED_TIMES)
+        fix = "a number of seconds begins with no 0: is it a date? Convert the column"
+        table.check("timestamp", ~texts.str.match(LEADING_ZERO), "seconds since 1970", fix)
 
     good = (times < TOO_LARGE) & ~_are_dates(times)
     fix = "this looks like smaller units or a date as one number: convert the column"
@@ -441,18 +450,25 @@ def _are_milliseconds(times: np.ndarray) -> bool:
 def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
     """Mark times that can be those of events: bool ``[rows]``.
 
-    None may be after 2049.  Without a ``unit``, all have one unit, none is ``NO_TIME`` or before
-    1973 (a missing time written as 0, a year, a day since 1900), and at most half look like dates.
+    None may be after 2049.  Without a ``unit``, all have one unit, none is one of ``NO_TIMES``, none
+    is before 1973 (a missing time written as 0, a year, a day since 1900), and at most half look
+    like dates.
     """
     seconds = in_seconds(times, unit)
     good = seconds < LAST
     if not unit:
-        good &= (times != NO_TIME) & (seconds >= FIRST)
+        good &= ~np.isin(times, NO_TIMES) & (seconds >= FIRST)
         if _are_milliseconds(times):
             good &= times > MILLISECONDS
         short = _are_short_dates(times)
         good &= ~short | (short.mean() <= 0.5)
     return good
+
+
+def is_rounded(text: str) -> bool:
+    """Return whether a number has fewer digits than its size needs, as 1.70E+09."""
+    found = re.fullmatch(r"[+-]?\d(?:[.,](\d+))?[eE]\+?(\d+)", text)
+    return found is not None and len(found[1] or "") < int(found[2])
 
 
 def _are_short_dates(times: np.ndarray) -> np.ndarray:

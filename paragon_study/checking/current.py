@@ -8,7 +8,7 @@ from paragon.errors import ParagonError
 from paragon.params import NO_RESULT, merge_sections
 
 Study = tuple[str, ...]  # name and backbone
-KEPT = "not in cache"  # an output that DVC cannot bring back, but that is there unchanged
+UNKEPT = "not in cache"  # an output that DVC cannot bring back, whether or not it is there
 
 
 def stale(studies: Iterable[Study], root: Path) -> dict[Study, str]:
@@ -28,12 +28,17 @@ def stale(studies: Iterable[Study], root: Path) -> dict[Study, str]:
         with Repo(str(root)) as repo:
             for study in studies:
                 stage = evaluation_of(study)
+                target = f"{pipeline}:{stage}"
                 try:
-                    status = repo.status(targets=[f"{pipeline}:{stage}"], with_deps=True)
+                    status = repo.status(targets=[target], with_deps=True)
                 except StageNotFound:
                     found[study] = f"dvc.yaml has no {stage}"
                     continue
                 changed = [_short(name) for name, changes in status.items() if _runs_again(changes)]
+                # DVC says nothing else of an output that its cache lacks.
+                for made_by in repo.stage.collect(target, with_deps=True):
+                    if any(output.workspace_status() for output in made_by.outs):
+                        changed.append(_short(made_by.addressing))
                 if changed:
                     found[study] = f"changed: {', '.join(dict.fromkeys(changed))}"
     except DvcException as error:
@@ -57,7 +62,7 @@ def _runs_again(changes: Iterable) -> bool:
     for change in changes:
         if not isinstance(change, dict):  # "changed command"
             return True
-        if any(what != KEPT for of_kind in change.values() for what in of_kind.values()):
+        if any(what != UNKEPT for of_kind in change.values() for what in of_kind.values()):
             return True
     return False
 

@@ -179,7 +179,8 @@ def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison
 
 def _not_run_here(table: pd.DataFrame, computed: Iterable[Study]) -> list[Study]:
     """List the studies (and data: with an empty backbone) that changed, but did not run here."""
-    changed = table.loc[table["verdict"] == "within tolerance", KEYS[:2]].drop_duplicates()
+    verdicts = table["verdict"].isin(["within tolerance", "new"])
+    changed = table.loc[verdicts, KEYS[:2]].drop_duplicates()
     ran = {*computed} | {(study, "") for study, *_ in computed}
     return [study for study in changed.itertuples(index=False, name=None) if study not in ran]
 
@@ -344,7 +345,7 @@ def _of_curve(path: PurePosixPath, content: bytes, revision: str) -> pd.Series:
         names = [name for name in curve if name.startswith("w_")]
         place = curve["seed"].str.cat(curve[["protocol", *names]], sep=" ")
         table = curve.assign(place=place).drop(columns=["seed", "protocol", *names])
-        values = table.set_index(["method", "place"]).astype(float)
+        values = table.set_index(["method", "place"], verify_integrity=True).astype(float)
     except (KeyError, ValueError) as error:
         raise _unreadable(path, revision, error) from error
     if np.isinf(values.to_numpy()).any():

@@ -52,7 +52,9 @@ def run_notebook(name: str, study: str, backbone: str | None = None, root: Path 
         return _run_notebook(name, study, backbone, root.resolve())
     except (ParagonError, NotebookFailed) as error:
         if (stage := os.environ.get("DVC_STAGE", "")) and _recorded(stage, root):
-            back = f"DVC removed its last outputs: `dvc checkout {stage}` brings them back"
+            back = (
+                f"DVC removed its outputs: `dvc checkout {stage}` brings them back from its cache"
+            )
             raise type(error)(f"{error}; {back}") from error
         raise
 

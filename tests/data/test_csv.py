@@ -142,6 +142,7 @@ def test_dates_with_dots_and_with_slashes_have_each_their_order(tmp_path):
     "10-30-00 13/02/2024|2024-02-13-10-45-10|2024-02-13 10-05:00|2024-02-13 10+02|"
     "2024-02-13 10.45.10|2024-02-13 10:45.10|"
     "13 Feb 2024 10-45-10|2024-02-13 10:30 UTC+2:90|2024-02-13 10:30+02:90|2024-02-13 10:30+1500|"
+    "2024-02-13 10:30+230|2024-02-13 10:30 -200|2024-02-13T10:30:00+100|"
     "2024-02-13T10:30:00A|2024-02-13 10:30 p|3/4/2024 2023|3/4/2024 1030-0500|13 Feb 2024 2023|"
     "3/4/2024 20|2024-02-13 30m".split("|"),
 )
@@ -152,7 +153,8 @@ def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
 
 
 NO_SECONDS = "202402|240213|05022024|2019|45000.5|2460000.5|2402131030|240213103000|130220241030|"
-NO_SECONDS += "63072000000|32503680000|2999-12-31|2563-02-13|1700000000000000"
+NO_SECONDS += "63072000000|32503680000|0502241000|2147483647000|253402300799|2038-01-19 03:14:07|"
+NO_SECONDS += "2999-12-31|2563-02-13|1700000000000000"
 
 
 @pytest.mark.parametrize("text", [*NO_SECONDS.split("|"), "9" * 5000])
@@ -373,6 +375,7 @@ def test_names_of_categories_in_other_forms(tmp_path, texts, names):
         (['["Rock", "Food, Drink"]', "['A|B', \"Children's\"]"], [("Rock", "Food, Drink"), ()]),
         (['["Food, Drink"]', "Food, Drink", "Toys"], [("Food, Drink",), ("Food, Drink",)]),
         (["Rock<br>Pop", "Rock"], [("Rock", "Pop"), ("Rock",)]),
+        (['Rock<BR>Pop<br clear="all">Jazz', "Rock"], [("Rock", "Pop", "Jazz"), ("Rock",)]),
         (["[['Home', 'Tea'], ['Tools']]", "'Food, Drink', 'Tea'"], [("Home", "Tea", "Tools"), ()]),
         (["[Rock, Pop]", "[Children's, Drama's]"], [("Rock", "Pop"), ()]),
         (["Shoes, Bags|Women", "Shoes, Bags"], [("Shoes, Bags", "Women"), ("Shoes, Bags",)]),

@@ -182,6 +182,13 @@ def test_times_of_no_plausible_year_need_a_word(own, tmp_path, time):
         assert load_dataset("mine", data).interactions["timestamp"].tolist() == [int(float(time))]
 
 
+@pytest.mark.parametrize("time", ["1.70E+09", "1.7e12", "0502241000"])
+def test_times_that_lost_digits_or_begin_with_0_are_refused(own, tmp_path, time):
+    given = own(inter=OTHER.replace("900000001", time))
+    where = ("mine.inter, line 2, column timestamp", time)
+    refused(where, fetch, "mine", directory=given, data=tmp_path / "data")
+
+
 @pytest.mark.parametrize("name", ["pipe.zip", "pipe.csv", "mine/mine.source.json", "no\0file"])
 def test_what_is_no_regular_file_is_refused_at_once(own, data, tmp_path, name):
     path = tmp_path / name if "/" not in name else data / name

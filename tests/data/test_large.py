@@ -64,6 +64,13 @@ def test_the_same_sequences_as_in_memory(tmp_path, rules, spread, numbers):
         (lambda frame: frame.assign(timestamp=frame["timestamp"] * 10**6), "604 rows"),
         (lambda frame: frame.assign(timestamp=20200901 + frame["timestamp"] % 30), "604 of 604"),
         (lambda frame: frame.assign(timestamp=frame["timestamp"] % 30 + 2000), "604 of 604"),
+        (lambda frame: frame.assign(timestamp=2402131000 + frame["timestamp"] % 60), "dates"),
+        (
+            lambda frame: frame.assign(
+                timestamp=frame["timestamp"].where(frame.index % 50 > 0, 2**31 - 1)
+            ),
+            "13 of 604",
+        ),
         (lambda frame: frame.assign(timestamp=33e9).astype({"timestamp": int}), "604 rows"),
         (lambda frame: frame.assign(item_id=None), "604 rows"),
         (lambda frame: pd.concat([frame, frame[:2]]), "2 events"),

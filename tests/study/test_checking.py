@@ -193,8 +193,11 @@ def pipeline(root, monkeypatch):
             made = f"made.{study}"
             if name == "generator":
                 (root / made).write_text("model")
+            else:
+                (root / f"executed.{study}").write_text("notebook")
     stages["generator"]["do"]["outs"] = [{"made.${item}": {"cache": False}}]
     stages["evaluation"]["do"]["deps"].append("made.${item}")
+    stages["evaluation"]["do"]["outs"] = ["executed.${item}"]
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     ran(root, RESULTS, "ml-1m/gru4rec")
     monkeypatch.chdir(root)  # as DVC needs
@@ -221,6 +224,16 @@ def test_what_changed_since_it_ran_is_stale_and_not_counted(pipeline, monkeypatc
     assert "evaluation" in comparison.stale["ml-100k", "sasrec"]
 
 
+def test_an_output_that_is_lost_or_changed_is_stale_though_the_cache_lacks_it(pipeline):
+    shutil.rmtree(pipeline / ".dvc" / "cache")
+    assert compare_with_commit(root=pipeline).stale == {}
+    (pipeline / "executed.ml-100k-sasrec").write_text("other cells")
+    (pipeline / "executed.ml-1m-gru4rec").unlink()
+    comparison = compare_with_commit(root=pipeline)
+    assert len(comparison.stale) == 2 and not comparison.passed
+    assert "evaluation" in comparison.stale["ml-1m", "gru4rec"]
+
+
 def test_one_edited_study_fails_though_another_one_is_current(pipeline):
     path = pipeline / "results/ml-1m/gru4rec/metrics.json"
     path.write_text(path.read_text().replace("0.4", "0.401"))
@@ -241,6 +254,22 @@ def test_an_edit_of_a_study_that_did_not_run_here_fails(root, name):
     assert comparison.bad.empty and not comparison.passed
     assert [study for study, *_ in comparison.stale] == ["ml-1m"]
     assert "ml-1m" in comparison.summary() and "NOT REPRODUCED" in comparison.summary()
+
+
+def test_numbers_from_nowhere_and_rows_that_are_there_twice_fail(root):
+    curve = "method,seed,protocol,w_accuracy,acc\ntuned,0,full,1,0.5\n"
+    path = write(root, RESULTS, "ml-1m/gru4rec").with_name("curve.csv")
+    path.write_text(curve)
+    committed(root)
+    assert compare_with_commit(root=root).passed
+    write(root, changed(invented=0.9), "ml-1m/gru4rec")  # a study that did not run here
+    assert "NOT REPRODUCED" in compare_with_commit(root=root).summary()
+    write(root, RESULTS, "ml-1m/gru4rec")
+    write(root, RESULTS, "invented/gru4rec")
+    assert "invented" in compare_with_commit(root=root).summary()
+    assert not compare_with_commit(root=root).passed
+    path.write_text(curve + curve.splitlines()[1] + "\n")
+    refused("curve.csv of the working tree", compare_with_commit, root=root)
 
 
 def test_changed_files_that_hold_no_compared_number_are_named(root):
