@@ -450,8 +450,8 @@ def _are_milliseconds(times: np.ndarray) -> bool:
 def are_plausible(times: np.ndarray, unit: str = "") -> np.ndarray:
     """Mark times that can be those of events: bool ``[rows]``.
 
-    None may be after 2049.  Without a ``unit``, all have one unit, at most half look like dates, and
-    none is before 1973 (a missing time written as 0, a year, a day since 1900) or in ``NO_TIMES``.
+    None may be after 2049.  Without a ``unit``, all have one unit, at most half look like dates,
+    none is in ``NO_TIMES``, and none before 1973 (a missing time as 0, a year, a day since 1900).
     """
     seconds = in_seconds(times, unit)
     good = seconds < LAST
