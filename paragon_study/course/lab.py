@@ -43,7 +43,10 @@ STUDY_NOTE = """> **This is no lab.** What runs here replaces artifacts and resu
 SHOWN = ("backbone", "tuned", "paragon", "generated", "hypernetwork", "xquad")
 # The first cell of each notebook of a lab, whose own packages any kernel has to find.
 BEGIN = """import sys
+from pathlib import Path
 
+if not Path({lab!r}).is_dir():  # else the packages of the study would be taken
+    raise FileNotFoundError("this lab was in " + {lab!r} + ": move it back, or make another one")
 sys.path.insert(0, {lab!r})
 from paragon_study.course.lab import begin
 

@@ -180,6 +180,14 @@ def test_a_kernel_that_anybody_starts_in_the_lab_works_there_with_the_settings_o
     assert "200" in "".join(text)
     expected = [str(made / "artifacts"), "set()", *(STAGE[name] for name in names)]
     assert last.split() == expected
+    # A lab that was moved takes no packages of the study.
+    gone = subprocess.run(
+        [sys.executable, "-c", lab.BEGIN.format(lab=str(made / "x"))],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert gone.returncode and "was in " + str(made / "x") in gone.stderr
     *text, last = printed(root / "notebooks").splitlines()  # outside: the study, and it says so
     assert str(ROOT) in "".join(text) and last.startswith(str(ROOT / "artifacts"))
 
