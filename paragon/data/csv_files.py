@@ -98,10 +98,11 @@ MIDNIGHT = re.compile(
 )
 # Between categories, each with characters that look like it; the first that a file has is taken.
 MARKS = ("|｜", ";；؛", ">＞", ",，、،")
-# A list or tuple, as JSON, Python or a database write it.
+# A list or tuple, as JSON, Python, R or a database write it, or a name in quotes with a mark in it.
 LIST = re.compile(
-    r"\{.*|array\(.*|\[[\[\s]*['\"{].*|\([\[(\s]*['\"].*['\"][\s,)\]]*\)"
-    r"|(['\"]).*\1\s*,\s*\1.*\1",
+    r"\{.*|array\(.*|c\(\s*['\"].*|\[[\[\s]*(?:[ub]?['\"]|[{“„«]).*"
+    r"|\([\[(\s]*['\"].*['\"][\s,)\]]*\)|(['\"]).*\1\s*,\s*\1.*\1"
+    r"|\"[^\"]*[,;|>][^\"]*\".*",
     re.DOTALL,
 )
 # As HTML writes characters; not all that it knows: in hat&cap;shoes two names are meant.
@@ -450,5 +451,7 @@ def _are_days(texts: pd.Series, unit: str) -> bool:
 
 
 def _in_one_form(name: str) -> str:
-    """Return a name without the signs of HTML, and with single spaces."""
-    return " ".join(ENTITY.sub(lambda sign: html.unescape(sign[0]), name).split())
+    """Return a name without the signs of HTML, also if written twice, and with single spaces."""
+    for _ in range(2):
+        name = ENTITY.sub(lambda sign: html.unescape(sign[0]), name)
+    return " ".join(name.split())
