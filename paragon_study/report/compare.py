@@ -287,15 +287,16 @@ def summary(results: Path) -> str:
     odd = odd_diversity(recorded)
     not_planted = [f for f in without_repeats(folders) if f.parent.name != "planted"]
     datasets = dict.fromkeys(folder.parent for folder in folders)  # without repeats, in order
+    measured = {folder: joined_metrics(folder) for folder in folders}
     return SUMMARY.format(
         weak=WEAK.format("; ".join(weak)) if weak else "",
         odd=ODD.format("; ".join(odd)) if odd else "",
         data="\n".join(data_line(dataset) for dataset in datasets),
-        shares="\n\n".join(f"### At {share} %\n\n{shares(folders, share)}" for share in SHARES),
+        shares="\n\n".join(f"### At {share} %\n\n{shares(measured, share)}" for share in SHARES),
         methods=as_markdown(method_means(all_results(not_planted))),
-        accuracy=by_study(folders, ["backbone", *RULES], "best_acc_full", 4),
+        accuracy=by_study(measured, ["backbone", *RULES], "best_acc_full", 4),
         control="\n\n".join(
-            f"### {title}\n\n{by_study(folders, IN_CONTROL, measure, digits)}"
+            f"### {title}\n\n{by_study(measured, IN_CONTROL, measure, digits)}"
             for measure, (title, digits) in CONTROL.items()
         ),
     )
@@ -320,11 +321,13 @@ def data_line(folder: Path) -> str:
     )
 
 
-def shares(folders: Iterable[Path], share: str) -> str:
-    """Tabulate α-nDCG@10 at a share of the accuracy, methods by study."""
+def shares(measured: Mapping[Path, dict], share: str) -> str:
+    """Tabulate α-nDCG@10 at a share of the accuracy, methods by study.
+
+    ``measured``: of each study `joined_metrics`.
+    """
     columns = {}
-    for folder in folders:
-        metrics = joined_metrics(folder)
+    for folder, metrics in measured.items():
         differences = joined_differences(folder)
         cells = {}
         for method in IN_SHARES:
@@ -383,11 +386,15 @@ def method_means(table: pd.DataFrame) -> pd.DataFrame:
     return cells.rename(lambda method: look(method).label).rename_axis("method")
 
 
-def by_study(folders: Iterable[Path], methods: Iterable[str], measure: str, digits: int) -> str:
-    """Tabulate a measure, methods by study, ± half of the 95 % interval over trainings or seeds."""
+def by_study(
+    measured: Mapping[Path, dict], methods: Iterable[str], measure: str, digits: int
+) -> str:
+    """Tabulate a measure, methods by study, ± half of the 95 % interval over trainings or seeds.
+
+    ``measured``: of each study `joined_metrics`.
+    """
     columns = {}
-    for folder in folders:
-        metrics = joined_metrics(folder)
+    for folder, metrics in measured.items():
         cells = {}
         for method in methods:
             row = metrics.get(method, {})
