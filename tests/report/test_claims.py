@@ -129,7 +129,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "## Run it", "## Run it\n\n<!-- regret: begin --> wins <!-- regret: end -->"),
     ("README.md", "0.57 0.73\nParagon with", "0.73 0.57\nParagon with"),
     ("README.md", "```\ndiversity (0", "``` diversity (0"),
-    ("README.md", "make test\n```", "make test```"),
+    ("README.md", "the notebooks\n```", "the notebooks```"),
     ("README.md", "make repro # train on films", "make lab # train on films"),
     ("README.md", "recommender.recommend(", "# recommender.recommend("),
     ("README.md", "- **Diffusion is not needed.**", "**Diffusion is not needed.**"),
