@@ -70,7 +70,8 @@ def test_who_wants_what_is_there_never_moves():
     flat = np.full((PLACES + 1, USERS), 5)
     found = at_the_slider(flat, np.zeros(flat.shape), np.full(USERS, 5))
     assert found["content_0"].value == 1 and found["moves"].value == 0
-    assert found["right"].value is None and found["content_kept"].value is None
+    for name in ("right", "overshoot", "content_kept"):
+        assert found[name].value is None and found[name].reason, name
 
 
 def test_even_steps_reach_every_wish_but_for_mistakes():
