@@ -39,7 +39,7 @@ from paragon.params import (
 GRAPHS = ("lightgcn", "ngcf", "pinsage")  # backbones whose graph is made of histories
 MOST_LAYERS = 100  # of a network
 MOST_WIDTH = 1 << 16  # of a layer
-MOST_STEPS = 10_000  # of a diffusion
+MOST_STEPS = 1_000  # of a diffusion: an adapter waits for each that is sampled
 MOST_SETTINGS = 5_000  # of re-rankers
 _AGAIN = "run `python -m paragon export` again"
 _TYPES = {

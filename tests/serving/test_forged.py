@@ -37,7 +37,7 @@ FIELDS = [
     ("generator", "guidance", None),
     ("generator", "settings.blocks", HUGE),
     ("generator", "settings.width", HUGE),
-    ("generator", "settings.diffusion_steps", HUGE),
+    ("generator", "settings.diffusion_steps", 1001),
     ("generator", "settings.sampler_steps", 501),
     ("generator", "settings.network", "transformer"),
     ("generator", "collection.form.dim", 10**6),
