@@ -1,6 +1,5 @@
 """Compare two versions of the results: which differences are larger than the seeds explain?"""
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from paragon.errors import ParagonError
-from paragon_study.checking.verify import WORKING_TREE, parse_metrics, read_files
+from paragon_study.checking.recorded import Version, read_version
 from paragon_study.report.tables import as_markdown, plus_minus
 
 # Measures of methods, over the whole catalogue.
@@ -77,8 +76,10 @@ class Versions:
 
 def compare_versions(before: str, after: str | None, root: Path) -> Versions:
     """Compare ``results/`` of two versions (None: the working tree), which must share a study."""
-    names = (before, after or WORKING_TREE)
-    old, new = (_means(r, root) for r in (before, after))
+    patterns = ("results/**/metrics.json", "results/**/curve.csv")
+    versions = [read_version(revision, root, patterns) for revision in (before, after)]
+    names = (before, after or versions[1].name)
+    old, new = map(_means, versions)
     rows = old.merge(new, on=KEYS, suffixes=("_before", "_after"))
     if rows.empty:
         raise ParagonError(f"{' and '.join(names)} have no study in common: nothing to compare")
@@ -106,16 +107,16 @@ def _only(here: pd.DataFrame, there: pd.DataFrame) -> list[str]:
     return names
 
 
-def _means(revision: str | None, root: Path) -> pd.DataFrame:
+def _means(version: Version) -> pd.DataFrame:
     """Read mean, lower limit, deviation and number of seeds, by study, method and measure."""
     lines = []
-    files = read_files(revision, root, ("results/**/metrics.json", "results/**/curve.csv"))[1]
+    files = version.files
     for path in sorted(path for path in files if path.with_name("curve.csv") in files):
         if path.name == "metrics.json":
             study = ", ".join(path.parts[1:-1])
-            curve = files[path.with_name("curve.csv")]
-            seeds = pd.read_csv(io.BytesIO(curve)).groupby("method")["seed"].nunique()
-            for method, row in parse_metrics(path, files[path], revision or WORKING_TREE).items():
+            curve = version.curve(path.with_name("curve.csv"))
+            seeds = curve.groupby("method")["seed"].nunique()
+            for method, row in version.metrics(path).items():
                 for name, title in MEASURES.items():
                     scale = 100 if name.startswith("regret") else 1  # a file has 1 for 100 %
                     values = (row.get(name + end) for end in ("", "_low", "_sd"))

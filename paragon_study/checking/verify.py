@@ -1,19 +1,14 @@
 """Compare the results in the working tree with those of a commit, within tolerances."""
 
-import io
-import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
-from dvc.scm import SCM, SCMError, resolve_rev
-from pydantic import ConfigDict, FiniteFloat, TypeAdapter, ValidationError
-from ruamel.yaml import YAML, YAMLError
 
 from paragon.errors import ParagonError
-from paragon.params import ROOT, VerifySettings, load_params
+from paragon.params import ROOT, Section, VerifySettings, checked, load_params
 from paragon_study.checking.current import (
     Study,
     different,
@@ -22,29 +17,23 @@ from paragon_study.checking.current import (
     settings_of,
     stale,
 )
+from paragon_study.checking.recorded import (
+    DATA,
+    HEADLINE,
+    KEY,
+    NUMBERS,
+    SETTINGS,
+    Version,
+    read_version,
+)
 from paragon_study.running.studies import recomputed
 
-HEADLINE = "headline_"
-# The files with numbers, and what their metrics begin with.  Times of `make bench` are left out.
-FILES = {
-    "headline.json": HEADLINE,
-    "metrics.json": "",
-    "differences.json": "difference_",
-    "curve.csv": "curve_",
-    "data.json": "data_",
-}
 EDITED = "changed: its results"  # after the study ran, or without a run in this folder
 VERDICTS = ("equal", "within tolerance", "outside", "missing", "new")
-KEYS = ["study", "backbone", "method", "metric"]
-NUMBER = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
+STUDY = ["study", "backbone"]
 SIGNIFICANT = 0.05  # a p-value has to stay on its side
 PARAMS = PurePosixPath("params.yaml")
-SETTINGS = "settings.json"  # beside the results of a study: what they were made with
-WORKING_TREE = "the working tree"
-# Of each method: numbers, or null with a note that says why.
-_ByMethod = dict[str, dict[str, FiniteFloat | str | None]]
-_METRICS = TypeAdapter(_ByMethod, config=ConfigDict(strict=True))
-Files = dict[PurePosixPath, bytes]
+PIPELINE = PurePosixPath("dvc.yaml")
 
 
 @dataclass(frozen=True)
@@ -53,8 +42,9 @@ class Comparison:
 
     revision: str
     table: pd.DataFrame
-    recomputed: list[Study]  # that are current
+    recomputed: list[Study]  # that are current, and of which the commit has numbers
     stale: dict[Study, str]  # that were computed here, and what changed since
+    unknown: list[Study]  # that were computed here, and of which the commit has no number
     settings: list[str]  # keys of params.yaml that differ
     made_otherwise: dict[Study, list[str]]  # keys that were others when the commit's results ran
     not_compared: list[str]  # files of results that differ, such as figures and times
@@ -80,26 +70,19 @@ class Comparison:
 
     def summary(self) -> str:
         """Summarise in one line what was computed here, and the number of metrics by verdict."""
-        old = "; ".join(f"{_name(study)} ({why})" for study, why in self.stale.items())
-        not_counted = (
-            f"; STALE, so not counted: {old}; run `dvc repro`, or restore results from git"
-            if old
-            else ""
-        )
+        not_counted = self._not_counted()
         if self.empty:
-            instead = "" if old else ": run `make repro`"
-            return f"nothing was recomputed here, so nothing is verified{instead}{not_counted}"
-        verdict = "reproduced in part" if old else "reproduced"
-        parts = [
-            f"{verdict if self.passed else 'NOT REPRODUCED'}: the results "
-            f"{'agree' if self.bad.empty else 'DIFFER'} with {self.revision}"
-        ]
+            instead = [] if not_counted else ["run `make repro`"]
+            nothing = "nothing was recomputed here that can be compared, so nothing is verified"
+            return "; ".join([nothing, *not_counted, *instead])
+        parts = [self._verdict()]
         if self.settings:
             parts.append(f"params.yaml DIFFERS from it in {', '.join(self.settings)}")
         for study, keys in self.made_otherwise.items():
-            parts.append(f"{_name(study)} was made with OTHER SETTINGS there: {', '.join(keys)}")
+            what = f"{_name(study)} was made with OTHER SETTINGS OR DATA there"
+            parts.append(f"{what}: {', '.join(keys)}")
         here = self._computed_here()
-        studies = self.table.loc[self.table["backbone"] != "", KEYS[:2]].drop_duplicates()
+        studies = self.table[STUDY].drop_duplicates()
         parts.append(
             f"{len(self.recomputed)} of {len(studies)} studies recomputed here, "
             f"{_counts(self.table[here])}"
@@ -108,13 +91,36 @@ class Comparison:
             parts.append(f"not recomputed here, {_counts(self.table[~here])}")
         if self.not_compared:
             parts.append(f"changed, but NOT COMPARED: {', '.join(self.not_compared)}")
-        return "; ".join(parts) + not_counted
+        return "; ".join(parts + not_counted)
+
+    def _verdict(self) -> str:
+        if not self.bad.empty:
+            return f"NOT REPRODUCED: the results DIFFER from {self.revision}"
+        if not self.passed:
+            return f"NOT REPRODUCED, though no number is outside its tolerance of {self.revision}"
+        new = self.table.loc[self._computed_here(), "verdict"].eq("new").any()
+        in_part = " in part" if self.stale or self.unknown or new else ""
+        return f"reproduced{in_part}: the results agree with {self.revision}"
+
+    def _not_counted(self) -> list[str]:
+        parts = []
+        if self.stale:
+            old = "; ".join(f"{_name(study)} ({why})" for study, why in self.stale.items())
+            parts.append(
+                f"STALE, so not counted: {old}; run `dvc repro`, or restore results from git"
+            )
+        if self.unknown:
+            names = "; ".join(map(_name, self.unknown))
+            parts.append(f"NOT IN {self.revision}, so not counted: {names}")
+        return parts
 
     def _computed_here(self) -> np.ndarray:
-        """Return which rows are of studies that were computed here, or of their data."""
-        here = self.table.set_index(KEYS[:2]).index.isin(self.recomputed)
-        of_data = self.table["backbone"].eq("").to_numpy()
-        return here | of_data & self.table["study"].isin([s for s, *_ in self.recomputed])
+        """Return which rows are of studies that were computed here."""
+        return self.table.set_index(STUDY).index.isin(self.recomputed)
+
+
+class _Tolerance(Section):
+    verify: VerifySettings
 
 
 def _name(study: Study) -> str:
@@ -130,89 +136,89 @@ def _counts(table: pd.DataFrame) -> str:
 
 def compare_with_commit(revision: str = "HEAD", root: Path = ROOT) -> Comparison:
     """Compare ``results/`` with a git revision; raise ``ParagonError`` if missing or invalid."""
-    patterns = [str(PARAMS), "results/**/*.*"]
-    commit, old = read_files(revision, root, patterns)
-    _, new = read_files(None, root, patterns)
-    before, now = (_settings(files.pop(PARAMS, b""), PARAMS) for files in (old, new))
-    recorded, recorded_now = (_take(files, {SETTINGS}) for files in (old, new))
-    compared, compared_now = (_take(files, FILES) for files in (old, new))
-    not_compared = [path for path in sorted(old | new) if old.get(path) != new.get(path)]
-    old, new = compared, compared_now
-    if not old:
-        raise ParagonError(f"{revision} holds no results to compare with: commit results/")
-    if not new:
+    patterns = [str(PARAMS), str(PIPELINE), "results/**/*.*"]
+    there = read_version(revision, root, patterns)
+    here = read_version(None, root, patterns)
+    if not any(path.name in NUMBERS for path in there.files):
+        raise ParagonError(f"{there.name} holds no results to compare with: commit results/")
+    if not any(path.name in NUMBERS for path in here.files):
         raise ParagonError(f"no results/**/metrics.json in {root}: run `dvc repro` first")
+    if PIPELINE in there.files and PIPELINE not in here.files:
+        raise ParagonError(f"{root / PIPELINE} is missing, which says what is stale: restore it")
+    before = there.params(PARAMS)
+    now = here.params(PARAMS)
     # The tolerances of the commit: nobody passes by raising those of the working tree.
-    tolerance = load_params(root / "params.yaml").verify
+    tolerance = load_params(root / PARAMS).verify
     if "verify" in before:
-        tolerance = VerifySettings(**before["verify"])
-    tables = [_compare_file(path, old, new, revision, tolerance) for path in sorted(old | new)]
+        committed = {"verify": before["verify"]}
+        tolerance = checked(_Tolerance, committed, f"{PARAMS} of {there.name}").verify
+    paths = sorted({*there.files, *here.files})
+    tables = [_compare_file(path, there, here, tolerance) for path in paths if path.name in NUMBERS]
     table = worst_first(pd.concat(tables, ignore_index=True))
     computed = recomputed(root)
     outdated = {study: EDITED for study, same in computed.items() if not same}
     outdated |= dict.fromkeys(_not_run_here(table, computed), EDITED)
     outdated |= stale([study for study, same in computed.items() if same], root)
     current = [study for study in computed if study not in outdated]
-    otherwise = {}
-    for path in sorted(old):
-        if path.name == "metrics.json":
-            study = _study_of(path)
-            settings = path.with_name(SETTINGS)
-            keys = different(settings_of(study, before), settings_of(study, now))
-            keys += _differing_records(settings, recorded, recorded_now, study, before)
-            otherwise[study] = list(dict.fromkeys(keys))
-        elif path.name == "data.json" and path in new:
-            texts = _texts(path, old[path], revision)
-            texts_now = _texts(path, new[path], WORKING_TREE)
-            otherwise[_study_of(path)] = different(texts, texts_now)
-    label = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
+    committed_studies = _studies(table[table["verdict"] != "new"])
+    differing = [path for path in paths if there.files.get(path) != here.files.get(path)]
     return Comparison(
-        revision=label,
+        revision=there.name,
         table=table,
-        recomputed=current,
+        recomputed=[study for study in current if study in committed_studies],
         stale=outdated,
+        unknown=[study for study in current if study not in committed_studies],
         settings=different(flat(before), flat(now)),
-        made_otherwise={study: keys for study, keys in otherwise.items() if keys},
-        not_compared=[str(path) for path in not_compared if _study_of(path) not in computed],
+        made_otherwise=_made_otherwise(there, here, before, now),
+        not_compared=[str(path) for path in differing if _not_compared(path, computed)],
     )
 
 
+def _studies(table: pd.DataFrame) -> list[Study]:
+    return list(table[STUDY].drop_duplicates().itertuples(index=False, name=None))
+
+
 def _not_run_here(table: pd.DataFrame, computed: Iterable[Study]) -> list[Study]:
-    """List the studies (and data: with an empty backbone) that changed, but did not run here."""
-    verdicts = table["verdict"].isin(["within tolerance", "new"])
-    changed = table.loc[verdicts, KEYS[:2]].drop_duplicates()
-    ran = {*computed} | {(study, "") for study, *_ in computed}
-    return [study for study in changed.itertuples(index=False, name=None) if study not in ran]
+    """List the studies whose numbers changed, but that did not run here."""
+    changed = table["verdict"].isin(["within tolerance", "new"])
+    return [study for study in _studies(table[changed]) if study not in computed]
 
 
-def _take(files: Files, names: Collection[str]) -> Files:
-    """Move the files of these names out of ``files``."""
-    return {path: files.pop(path) for path in [*files] if path.name in names}
+def _not_compared(path: PurePosixPath, computed: Iterable[Study]) -> bool:
+    """Whether a file of results holds no number, nor a record, and no run here wrote it."""
+    compared = path in (PARAMS, PIPELINE) or path.name in {*NUMBERS, SETTINGS, DATA}
+    return not compared and _study_of(path) not in computed
 
 
-def _differing_records(
-    path: PurePosixPath, recorded: Files, recorded_now: Files, study: Study, before: dict
-) -> list[str]:
-    """List the keys in which a committed settings.json differs from what it should equal.
+def _made_otherwise(
+    there: Version, here: Version, before: dict, now: dict
+) -> dict[Study, list[str]]:
+    """List by study in which settings and facts of its data the versions differ.
 
-    That is what params.yaml of the commit sets for the study, and the same file in this folder.
+    The settings are those of params.yaml, and what settings.json has recorded of them, which has to
+    be what params.yaml of the commit says.
     """
-    if path not in recorded:  # of an older version
-        return []
-    made_with = _settings(recorded[path], path)
-    keys = made_with_others(study, made_with, before)
-    if path not in recorded_now:
-        return [*keys, f"{SETTINGS}, which is missing here"]
-    return keys + different(flat(made_with), flat(_settings(recorded_now[path], path)))
+    otherwise = {}
+    for path in sorted(there.files):
+        study = _study_of(path)
+        if path.name == "metrics.json":
+            keys = different(settings_of(study, before), settings_of(study, now))
+            record = path.with_name(SETTINGS)
+            if record in there.files:  # not of an older version
+                keys += made_with_others(study, there.record(record), before)
+                keys += _differing_record(record, there, here)
+        elif path.name == DATA:
+            keys = _differing_record(path, there, here)
+        else:
+            continue
+        otherwise[study] = list(dict.fromkeys(keys))
+    return {study: keys for study, keys in otherwise.items() if keys}
 
 
-def _settings(content: bytes, path: PurePosixPath) -> dict:
-    """Parse params.yaml, or settings as JSON, which is YAML, too."""
-    try:
-        return YAML(typ="safe").load(content) or {}
-    except (YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ParagonError(f"{path} cannot be read: {reason}; restore it from git") from error
+def _differing_record(path: PurePosixPath, there: Version, here: Version) -> list[str]:
+    if path not in here.files:
+        return [f"{path.name}, which is missing here"]
+    return different(there.record(path), here.record(path))
 
 
 def _study_of(path: PurePosixPath) -> Study:
@@ -222,12 +228,10 @@ def _study_of(path: PurePosixPath) -> Study:
 
 
 def _compare_file(
-    path: PurePosixPath, old: Files, new: Files, revision: str, tolerance: VerifySettings
+    path: PurePosixPath, there: Version, here: Version, tolerance: VerifySettings
 ) -> pd.DataFrame:
     """Compare the numbers of a file that one version or both have."""
-    committed = _numbers(path, old.get(path), revision)
-    now = _numbers(path, new.get(path), WORKING_TREE)
-    table = compare_numbers(committed, now, tolerance)
+    table = compare_numbers(there.numbers(path), here.numbers(path), tolerance)
     study, backbone = _study_of(path)
     return table.assign(study=study, backbone=backbone)
 
@@ -255,8 +259,8 @@ def compare_numbers(
         (gap.abs() <= allowed) & ~crossed,
     ]
     verdict = np.select(conditions, ["missing", "new", "equal", "within tolerance"], "outside")
-    table = both[NUMBER].assign(committed=old, now=new, difference=gap, allowed=allowed)
-    table = worst_first(table.assign(verdict=verdict)).drop_duplicates(NUMBER[:2])
+    table = both[KEY].assign(committed=old, now=new, difference=gap, allowed=allowed)
+    table = worst_first(table.assign(verdict=verdict)).drop_duplicates(KEY[:2])
     where = table["place"].where(table["verdict"] != "equal", "")
     table["metric"] += where.where(where == "", " at " + where)
     return table.drop(columns="place")
@@ -271,89 +275,3 @@ def worst_first(table: pd.DataFrame) -> pd.DataFrame:
     place = table["verdict"].map({"outside": 0, "missing": 0, "new": 1}).fillna(2)
     other = ~table["metric"].str.startswith(HEADLINE)
     return table.iloc[np.lexsort((-excess, other, place))].reset_index(drop=True)
-
-
-def read_files(revision: str | None, root: Path, patterns: Iterable[str]) -> tuple[str, Files]:
-    """Read files by path, and the commit ("" for the working tree, None)."""
-    if revision is None:
-        here = [path for pattern in patterns for path in sorted(root.glob(pattern))]
-        return "", {PurePosixPath(path.relative_to(root)): path.read_bytes() for path in here}
-    try:
-        git = SCM(root)
-        commit = resolve_rev(git, revision)
-    except SCMError as error:
-        raise ParagonError(f"{error}: name a commit with results (`git log --oneline`)") from error
-    files = git.get_fs(commit)
-    # `root` may lie inside a larger repository.
-    top = PurePosixPath("/", root.resolve().relative_to(Path(git.root_dir).resolve()))
-    paths = [path for pattern in patterns for path in files.glob(str(top / pattern))]
-    return commit, {PurePosixPath(p).relative_to(top): files.cat_file(p) for p in paths}
-
-
-def parse_metrics(path: PurePosixPath, content: bytes, revision: str) -> dict[str, dict]:
-    """Parse ``{method: {metric: number, null or note}}``; raise ``ParagonError`` otherwise."""
-    try:
-        return _METRICS.validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        reason = " ".join([*map(str, first["loc"][:2]), first["msg"]])
-        raise _unreadable(path, revision, reason) from error
-
-
-def _numbers(path: PurePosixPath, content: bytes | None, revision: str) -> pd.Series:
-    """Return the numbers of a file by method, metric and place; a note is none."""
-    rows: list[tuple] = []
-    if content is not None and path.name == "curve.csv":
-        return _of_curve(path, content, revision)
-    if content is not None and path.name == "data.json":
-        rows = [("data", metric, "", value) for metric, value in _of_data(path, content, revision)]
-    elif content is not None:
-        if path.name == "headline.json" and content.count(b"{") == 1:  # without methods
-            content = b'{"headline": ' + content + b"}"
-        for method, metrics in parse_metrics(path, content, revision).items():
-            known = ((m, value) for m, value in metrics.items() if not isinstance(value, str))
-            rows += [(method, FILES[path.name] + metric, "", value) for metric, value in known]
-    table = pd.DataFrame(rows, columns=[*NUMBER, "value"]).astype({"value": float})
-    return table.set_index(NUMBER)["value"]
-
-
-def _read_data(path: PurePosixPath, content: bytes, revision: str) -> dict:
-    """Return what data.json holds, with dots in the keys."""
-    try:
-        return flat(json.loads(content))
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(path, revision, error) from error
-
-
-def _texts(path: PurePosixPath, content: bytes, revision: str) -> dict[str, str]:
-    """Return the texts of data.json, such as the fingerprint; the same data has several sources."""
-    values = _read_data(path, content, revision)
-    return {key: x for key, x in values.items() if isinstance(x, str) and key != "source"}
-
-
-def _of_data(path: PurePosixPath, content: bytes, revision: str) -> list[tuple[str, float | None]]:
-    """Return the numbers of data.json, with dots in their names."""
-    values = _read_data(path, content, revision)
-    numbers = ((k, x) for k, x in values.items() if x is None or isinstance(x, int | float))
-    return [(FILES[path.name] + key, value) for key, value in numbers]
-
-
-def _of_curve(path: PurePosixPath, content: bytes, revision: str) -> pd.Series:
-    """Return the numbers of curve.csv; their place is the row: seed, protocol and weights."""
-    try:
-        curve = pd.read_csv(io.BytesIO(content), dtype=str)
-        names = [name for name in curve if name.startswith("w_")]
-        place = curve["seed"].str.cat(curve[["protocol", *names]], sep=" ")
-        table = curve.assign(place=place).drop(columns=["seed", "protocol", *names])
-        values = table.set_index(["method", "place"], verify_integrity=True).astype(float)
-    except (KeyError, ValueError) as error:
-        raise _unreadable(path, revision, error) from error
-    if np.isinf(values.to_numpy()).any():
-        raise _unreadable(path, revision, "a number is not finite")
-    values.columns = pd.Index(FILES[path.name] + values.columns, name="metric")
-    return values.stack(future_stack=True).reorder_levels(NUMBER)
-
-
-def _unreadable(path: PurePosixPath, revision: str, why: object) -> ParagonError:
-    reason = " ".join(str(why).split())[:200]
-    return ParagonError(f"{path} of {revision}: {reason}; run `dvc repro` again")
