@@ -10,7 +10,6 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, display
 
 from paragon.data.sequences import Sequences
 from paragon.errors import ParagonError
@@ -94,16 +93,24 @@ class ControlRoom:
         # Two objectives need one slider; with more, weights are normalised to sum 1.
         with_slider = objectives[:1] if len(objectives) == 2 else objectives
         equal = 1 / len(objectives)
-        sliders = {
+        controls = {
+            "user": widgets.Dropdown(value=users[1], options=users, description="user"),
+            "titles": widgets.TagsInput(allowed_tags=[*self.numbers], placeholder="type a title"),
+        } | {
             name: widgets.FloatSlider(equal, min=0, max=1, step=0.01, description=name)
             for name in with_slider
         }
-        return widgets.interactive(
-            lambda **chosen: display(HTML(self.lists(**chosen))),
-            user=widgets.Dropdown(value=users[1], options=users, description="user"),
-            titles=widgets.TagsInput(allowed_tags=[*self.numbers], placeholder="type a title"),
-            **sliders,
-        )
+        # `widgets.interactive` has a widget for output, with which a client can wait for ever for a
+        # notebook that it executes (jupyter/nbclient#312).
+        lists = widgets.HTML()
+
+        def update(_: object = None) -> None:
+            lists.value = self.lists(**{name: one.value for name, one in controls.items()})
+
+        for one in controls.values():
+            one.observe(update, "value")
+        update()
+        return widgets.VBox([*controls.values(), lists])
 
     def lists(self, user: str, titles: Sequence[str], **values: float) -> str:
         """Return the generated list beside that of the backbone as HTML, or what is missing.

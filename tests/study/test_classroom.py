@@ -292,6 +292,10 @@ def test_the_widget_has_a_slider_and_its_lists_follow(room, seqs, monkeypatch):
     assert grid.shape == (10, 6) and grid.columns[0] == "accuracy 1, diversity 0"
     assert grid.iloc[:, 0].tolist() == grid["backbone alone"].tolist()
     assert controls(room, monkeypatch) == ["user", "titles", "accuracy"]
+    *_, slider, lists = room.show().children
+    assert "accuracy 0.50" in lists.value
+    slider.value = 1
+    assert "accuracy 1.00" in lists.value and "new</td>" not in lists.value
     text = room.lists(user="u3", titles=[], accuracy=1)
     assert "new</td>" not in text and "accuracy 1.00" in text and "diversity 0.00" in text
     text = room.lists(user="u3", titles=[], accuracy=0)
