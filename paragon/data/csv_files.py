@@ -4,6 +4,7 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from html.entities import name2codepoint
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,12 @@ YEAR_FIRST = re.compile(
 )
 COMPACT = re.compile(r"(?<![\d.])((?:19|20)\d\d)(\d\d)(\d\d)(?![\d.])")
 # Parts of a time.  An offset from UTC follows hours and minutes; 10-45-10 is none, nor is +2:90.
-# Nor +230, which pandas takes for 23 hours.
+# Nor +230, which pandas takes for 23 hours.  After a date, -10:30 may be a time or an offset.
 ZONE = (
     r"\s*(?:(?:Z|UTC|GMT)\b"
     r"|[+-](?:(?:0\d|1[0-4])(?::?(?:00|30|45))?|\d(?::(?:00|30|45))?)(?![\d:-]))"
 )
-CLOCK = r"(?<![\d:.])\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d+)?)?(?![:.]?\d)"
+CLOCK = r"(?<![\d:.+-])\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d+)?)?(?![:.]?\d)"
 AM_PM = r"\s*[ap]\.?m\b\.?"
 # 1030 or 10 is a time after a date with the year first.
 NO_COLON = rf"[T\s]\s*(?:(?:\d{{6}}(?:\.\d+)?|\d{{4}})(?:{ZONE})?|\d\d)(?!\d|:|h|{AM_PM})"
@@ -69,7 +70,8 @@ ISO_TIME = re.compile(rf"{ISO}(?:[T ]{CLOCK}(?:{ZONE})?)?|\d{{4}}-\d\d", re.IGNO
 DATE = re.compile(ISO, re.IGNORECASE)
 AFTER_DATE = re.compile(rf"-\d{{1,2}}(?:{NO_COLON})", re.IGNORECASE)
 TIME_PART = re.compile(
-    rf"{CLOCK}(?:{AM_PM})?(?:{ZONE})?|\b\d{{1,2}}(?:{AM_PM}|h(?:\d\d)?m?\b)", re.IGNORECASE
+    rf"(?:{CLOCK}(?:{AM_PM})?|(?<![\w:.+-])\d{{1,2}}(?:{AM_PM}|h(?:\d\d)?m?\b))(?:{ZONE})?",
+    re.IGNORECASE,
 )
 # As in GMT+0200 (Eastern European Time) and UTC+2.  pandas takes the opposite sign after a name.
 OFFSET = re.compile(
@@ -97,26 +99,29 @@ MIDNIGHT = re.compile(
     rf"[T\s]+(?:00?:00(?::00(?:[.,]0+)?)?|12:00(?::00)?\s*a\.?m\b\.?)(?:{ZONE})?\Z", re.IGNORECASE
 )
 # Between categories, each with characters that look like it; the first that a file has is taken.
-MARKS = ("|｜", ";；؛", ">＞", ",，、،")
-# A list or tuple, as JSON, Python, R or a database write it, or a name in quotes with a mark in it.
+MARKS = ("|｜", ";；؛", ">＞›", ",，、､،")
+# A list or tuple, as JSON, Python, R, Scala or a database write it, a string of a program, or a
+# name with a mark in it, in quotes or after a backslash.
 LIST = re.compile(
-    r"\{.*|array\(.*|c\(\s*['\"].*|\[[\[\s]*(?:[ub]?['\"]|[{“„«]).*"
-    r"|\([\[(\s]*['\"].*['\"][\s,)\]]*\)|(['\"]).*\1\s*,\s*\1.*\1"
-    r"|\"[^\"]*[,;|>][^\"]*\".*",
+    r"\{.*|\[[\[\s]*(?:[ub]?['\"]|[{“„«]).*|\([\[(\s]*['\"].*['\"][\s,)\]]*\)|\([^()]*,[^()]*\)"
+    r"|(?:array|np\.\w+|WrappedArray|ArrayBuffer|Array|List|Seq|Vector|Set|set|frozenset|tuple|list)\(.*"
+    r"|c\(\s*['\"].*|[bu](?:'.*'|\".*\")|(['\"]).*\1\s*,\s*\1.*\1"
+    r"|\"\[.*|\"[^\"]*[,;|>][^\"]*\".*|.*\\[,;|>].*",
     re.DOTALL,
 )
-# As HTML writes characters; not all that it knows: in hat&cap;shoes two names are meant.
-ENTITY = re.compile(
-    r"&(?:#\d+|#x[\da-f]+|amp|lt|gt|quot|apos|nbsp|szlig|[a-z]"
-    r"(?:acute|grave|circ|uml|tilde|cedil|ring|slash));",
+# Letters, signs and punctuation as HTML writes them.  Not all that it knows: in hat&cap;shoes two
+# names are meant, not the sign of an intersection.
+SIGNS = [name for name, code in name2codepoint.items() if code < 0x370 or 0x2000 <= code < 0x2100]
+ENTITY = re.compile(rf"&(?:#\d+|#x[\da-f]+|apos|trade|{'|'.join(SIGNS)});", re.IGNORECASE)
+ARROW = re.compile(r"<[^<>]*>|[-=]>|\A>")  # no mark between names: a tag, an arrow, a comparison
+LINE_END = re.compile(r"[\r\n]+|<br\b[^>]*>", re.IGNORECASE)  # between the lines of a cell
+# What spreadsheets, databases and programs write for a missing value, perhaps in brackets: words,
+# signs alone, and errors such as #REF!.
+NO_VALUE = re.compile(
+    r"[(<\[]?(n/?a|n\.a\.?|nan|nat|null|none|nil|undefined|blank|not set|[-–—_.?]+)[)>\]]?"
+    r"|#(n/a|n/d|nv|##+|div/0!|[^\W\d_]\w*[!?])|\\n|\(\)|\[\]|\{\}",
     re.IGNORECASE,
 )
-LINE_END = re.compile(r"[\r\n]+|<br\b[^>]*>", re.IGNORECASE)  # between the lines of a cell
-# What spreadsheets, databases and programs write for a missing value.
-MISSING = {
-    *"- () NA <NA> N/A n/a #N/A nan NaN NAN null Null NULL none None NONE".split(),
-    *"#NAME? #REF! #VALUE! #DIV/0! #NUM! #NULL! \\N nil undefined".split(),
-}
 SHORTENED = r"[+-]?\d([.,]\d+)?[eE]\+\d+"  # 1.23457E+12
 IN_QUOTES = r"""=?["'“”„‘’«»].*["'“”‘’«»]"""
 OPTIONS = "--user, --item, --time, --categories, --title or --items FILE"
@@ -163,6 +168,12 @@ class CsvFiles:
         several = distinct.index[distinct.duplicated("item_id", keep=False)]
         good = ~catalogue.index.isin(several)
         self._check(items, "item_id", good, "several titles or categories")
+        unmet = distinct.loc[~distinct["item_id"].isin(events.frame["item_id"]), "item_id"]
+        if len(unmet):
+            self.used.append(
+                f"{items.name}: {len(unmet):,} of {len(distinct):,} items have no event, the last "
+                f"of them {shown(unmet.iloc[-1])}; lists may have them: leave out what is no item"
+            )
         events = events.replaced(timestamp=self._seconds(events))
         items = replace(items, frame=catalogue[~catalogue.duplicated()])
         items = items.replaced(categories=self._names(items))
@@ -202,6 +213,13 @@ class CsvFiles:
         if len(twice):
             names = ", ".join(map(shown, twice))
             raise ParagonError(f"{path}: several columns {names}; rename them, or leave some out")
+        again = (table.frame == list(table.frame)).all(axis=1)
+        self._note(f"{path}: the names of the columns again", table.frame.index[again])
+        for line, number in _swallowed(table.frame, separator):
+            self.used.append(
+                f"{path}, line {line}: a cell in quotes has {number:,} lines that look like rows; "
+                "if they are rows, a quotation mark is missing or too many"
+            )
         columns = self._columns(table, needed)
         for column in {*columns.values()}:
             roles = [name for name in columns if columns[name] == column and name != "title"]
@@ -227,6 +245,8 @@ class CsvFiles:
         self.used.append(f"{path}: {', '.join(used)}; not used: {', '.join(unused) or 'none'}")
         frame = table.select(*columns.values()).frame.map(str.strip)
         frame = frame.set_axis(list(columns), axis=1)
+        if "title" in frame:
+            frame["title"] = frame["title"].map(_in_one_form)
         return replace(table, frame=frame, published=columns)
 
     def _columns(self, table: RawTable, needed: tuple[str, ...]) -> dict[str, str]:
@@ -279,36 +299,53 @@ class CsvFiles:
         texts = items.frame["categories"]
         is_list = texts.str.fullmatch(LIST)
         lists = {row: names_listed(texts[row]) for row in texts.index[is_list]}
+        for row, names in lists.items():
+            if names and any(map(LIST.fullmatch, names)):  # a list that was encoded twice
+                lists[row] = None
         good = [lists.get(row, []) is not None for row in texts.index]
         self._check(items, "categories", good, "no list of names")
 
-        cells = texts[~is_list].str.split(LINE_END, regex=True)
-        lines = cells.explode().map(_in_one_form)  # a cell may have several lines
+        texts = texts[~is_list]
+        items = replace(items, frame=items.frame[~is_list])
+        lines = texts.str.split(LINE_END, regex=True).explode().map(_bare)  # some have several
+        no_arrow = ~lines.str.contains(ARROW) | lines.map(_is_missing)  # <null>
+        self._check_lines(items, no_arrow, "a tag of HTML or an arrow")
         mark = next((m for m in MARKS if lines.str.contains(f"[{m}]").any()), MARKS[0])
         whole = lines.isin({name for names in lists.values() if names for name in names})
         marked = lines.str.contains(f"[{mark}]") & ~whole
         parts = lines.str.split(f"[{mark}]", regex=True).where(~whole, lines.map(lambda one: [one]))
-        split = parts.map(lambda names: [name.strip(" []'\"") for name in names])
-        known = {name for names in split[marked] for name in names}
+        split = parts.map(lambda names: [_bare(name) for name in names])
+        in_marked = {name for names in split[marked] for name in names}
         others = "".join(MARKS[MARKS.index(mark) + 1 :])
         others = f"[{others}]" if others else "$^"  # the latter is found nowhere
-        doubtful = ~marked & ~whole & ~lines.isin(known) & lines.str.contains(others)
-        known |= {*lines[~marked & ~doubtful]}
+        doubtful = ~marked & ~whole & ~lines.isin(in_marked) & lines.str.contains(others)
+        known = in_marked | {*lines[~marked & ~doubtful]}
         many = doubtful.sum() >= marked.sum()
         several = [many or bool(known & {*map(str.strip, re.split(others, n))}) for n in lines]
-        one_name = ~(doubtful & np.array(several, dtype=bool)).groupby(level=0, sort=False).any()
         between = repr(mark[0])
         fault = (
             f"other lines have {between} between names: write it here as well, or after one name"
         )
-        self._check(replace(items, frame=items.frame[~is_list]), "categories", one_name, fault)
+        self._check_lines(items, ~(doubtful & np.array(several, dtype=bool)), fault)
+
+        def has_two_marks(name: str) -> bool:
+            names = [*map(str.strip, re.split(others, name))]
+            return len(names) > 1 and (len({*names}) < len(names) or known.issuperset(names))
+
+        two = marked & split.map(lambda names: any(map(has_two_marks, names)))
+        fault = f"{between} and another mark between names: write {between} between all of them"
+        self._check_lines(items, ~two, fault)
         names_of = {row: names for row, names in lists.items() if names}
         for row, names in split.items():
             names_of.setdefault(row, []).extend(names)
         return [
-            [name for name in map(_in_one_form, names_of.get(row, [])) if name not in MISSING]
-            for row in texts.index
+            [name for name in map(_in_one_form, names_of.get(row, [])) if not _is_missing(name)]
+            for row in is_list.index
         ]
+
+    def _check_lines(self, items: RawTable, good: pd.Series, fault: str) -> None:
+        """Note the problem ``fault`` for the rows that have a line which is not ``good``."""
+        self._check(items, "categories", good.groupby(level=0, sort=False).all(), fault)
 
     def _seconds(self, events: RawTable) -> pd.Series:
         """Parse times as seconds since 1970; note those that are neither numbers nor dates."""
@@ -333,6 +370,7 @@ class CsvFiles:
                 )
             return seconds
 
+        texts = texts.str.split().str.join(" ")
         texts = texts.str.replace(COMPACT, r"\1-\2-\3", regex=True)
         texts = texts.str.replace(YEAR_FIRST, r"\1-\2-", regex=True)
         fields = texts.str.extract(NUMERIC)
@@ -363,7 +401,7 @@ class CsvFiles:
         iso = dates.where(dates.str.fullmatch(ISO_TIME, na=False))
         found = pd.to_datetime(iso, format="ISO8601", utc=True, errors="coerce")
         rest = dates.mask(found.notna())  # in other forms: a hundred times slower
-        rest = rest.where(rest.map(_is_clear, na_action="ignore").eq(True))
+        rest = rest.map(_date_then_time, na_action="ignore")
         found = found.fillna(pd.to_datetime(rest, format="mixed", utc=True, errors="coerce"))
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
         self._check(events, "timestamp", seconds >= 0, TIME)
@@ -379,7 +417,7 @@ class CsvFiles:
         shortened = "a spreadsheet has shortened the ids; export them again as text"
         in_quotes = "quotes around the id; write it without them"
         self._check(table, column, map(is_id, ids), NO_ID)
-        self._check(table, column, ~ids.isin(MISSING), missing)
+        self._check(table, column, ~ids.map(_is_missing), missing)
         self._check(table, column, ~ids.str.fullmatch(SHORTENED), shortened)
         self._check(table, column, ~ids.str.fullmatch(IN_QUOTES), in_quotes)
 
@@ -413,19 +451,41 @@ def _offset(found: re.Match) -> str:
     return f"{found[1]}{found[2]:0>2}:{found[3] or '00'}"
 
 
-def _is_clear(text: str) -> bool:
-    """Return whether nobody has to guess: each number is of the date or the time, each word known.
+def _date_then_time(text: str) -> str | None:
+    """Return a time as in 2024-02-13 10:30; None if somebody would have to guess.
 
-    Names of time zones are not; and 10.30 and 10-30 may be a time, a date or an offset.
+    Each number is of the date or the time, and each word known.  Names of time zones are not; and
+    10.30 and 10-30 may be a time, a date or an offset.  pandas would fill in what it does not find.
     """
-    dates = [*DATE.finditer(text)]
-    rest, times = TIME_PART.subn(" ", DATE.sub(" ", text))
-    times += sum(date["time"] is not None for date in dates)
+    numeric = [*DATE.finditer(text)]
+    dates = [date[0] for date in numeric]
+    without_date = DATE.sub(" ", text)
+    times = [time[0] for time in TIME_PART.finditer(without_date)]
+    rest = TIME_PART.sub(" ", without_date)
     words = {word.lower() for word in re.findall(r"[^\W\d_]+", rest)}
-    digits = sorted(len(number) for number in re.findall(r"\d+", rest))
-    months = len(words & MONTHS)
-    of_date = digits in ([4], [1, 4], [2, 4]) if months else not digits  # Feb 13, 2024
-    return len(dates) + months == 1 and times <= 1 and of_date and words <= WORDS
+    numbers = sorted(re.findall(r"\d+", rest), key=len)
+    for month in words & MONTHS:
+        if [len(number) for number in numbers] == [4] and not times:  # Feb 2024
+            numbers = ["1", *numbers]
+        if [len(number) for number in numbers] in ([1, 4], [2, 4]):  # Feb 13, 2024
+            day, year = numbers
+            numbers = []
+            dates.append(f"{day} {month} {year}")
+    clear = not numbers and words <= WORDS and len(dates) == 1
+    of_dates = sum(date["time"] is not None for date in numeric)  # as in 2024-02-13 1030
+    return " ".join(dates + times) if clear and len(times) + of_dates <= 1 else None
+
+
+def _swallowed(frame: pd.DataFrame, separator: str) -> list[tuple[int, int]]:
+    """Find cells of several lines that look like rows: the line of each, and how many look so."""
+    found = []
+    for column in frame:
+        for line, text in frame.loc[frame[column].str.contains("\n"), column].items():
+            inside = text.split("\n")[1:-1]
+            rows = sum(part.count(separator) == frame.shape[1] - 1 for part in inside)
+            if rows:
+                found.append((line, rows))
+    return found
 
 
 def _are_times_of_day(texts: pd.Series) -> bool:
@@ -450,8 +510,21 @@ def _are_days(texts: pd.Series, unit: str) -> bool:
     return (dates | whole | days.str.fullmatch(r"\d{8}")).mean() > 0.5
 
 
+def _is_missing(text: str) -> bool:
+    """Return whether a word or sign stands for a missing value."""
+    return NO_VALUE.fullmatch(text.strip()) is not None
+
+
 def _in_one_form(name: str) -> str:
     """Return a name without the signs of HTML, also if written twice, and with single spaces."""
     for _ in range(2):
         name = ENTITY.sub(lambda sign: html.unescape(sign[0]), name)
     return " ".join(name.split())
+
+
+def _bare(text: str) -> str:
+    """Return a name, or several in a line, in one form, without the brackets and quotes around."""
+    text = _in_one_form(text)
+    for around in (r"\[([^\[\]]*)\]", r"=?'([^']*)'", r'=?"([^"]*)"'):
+        text = re.sub(rf"\A{around}\Z", r"\1", text).strip()
+    return text

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from paragon.params import LONGEST_ID
 AN_ID = f"an integer, or visible text of 1 to {LONGEST_ID} characters without spaces around it"
 # Not allowed in a field: separators, NUL, and lone surrogates, which cannot be encoded.
 UNWRITABLE = re.compile("[\t\n\r\0\ud800-\udfff]")
-NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 # Characters that are not seen, so that different text looks equal: controls, those of the property
 # Default_Ignorable_Code_Point, and letters and signs that are blank.
 INVISIBLE = re.compile(
@@ -358,8 +358,8 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
     try:
         names = list(getattr(source, "columns", source))
         columns = {str(column): source[column] for column in names}
-        if any(isinstance(values, (str, bytes)) for values in columns.values()):
-            raise TypeError("a column is a single string")
+        if any(isinstance(values, (str, bytes, Mapping, Set)) for values in columns.values()):
+            raise TypeError("a column is a single string, a mapping or a set")
         if len(columns) < len(names):
             raise ValueError("two columns have the same name")
         frame = pd.DataFrame({column: list(values) for column, values in columns.items()})
@@ -369,11 +369,17 @@ def _raw_table(source: Any, name: str, *required: str) -> RawTable:
             f"({shown(str(error))}); pass one of pandas or polars, or a mapping of lists"
         ) from None
     RawTable(name, frame).select(*required)
-    times = frame.get("timestamp")
+    table = RawTable(name, frame, unit="row")
+    times = frame.get("timestamp", pd.Series(dtype=object))
+    kind = str(getattr(columns.get("timestamp"), "dtype", times.dtype)).lower()
+    fix = "a time in 32 bits is off by up to a minute: take the times from the source again"
+    table.check("timestamp", [kind not in ("float16", "float32")] * len(frame), "64 bits", fix)
     if pd.api.types.is_datetime64_any_dtype(times):
         start = pd.Timestamp(0, tz=times.dt.tz).as_unit(times.dt.unit)  # also fits the year 1
-        frame["timestamp"] = (times - start) / pd.Timedelta(seconds=1)
-    return RawTable(name, frame, unit="row")
+        seconds = (times - start) / pd.Timedelta(seconds=1)
+        table.check("timestamp", ~(seconds >= LAST), "a time before 2050")
+        frame["timestamp"] = seconds
+    return table
 
 
 def _check_no_years(table: RawTable) -> None:

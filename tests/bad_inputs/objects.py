@@ -40,6 +40,7 @@ INTERACTIONS = {
     ),
     "row 0, column timestamp": all_events(
         *("timestamp", pd.to_timedelta([3, 2, 1], unit="s"), [datetime(1, 1, 1)] * 3),
+        *(np.array([1.7e9] * 3, dtype="float32"), np.array(["5200-01-01"] * 3, "datetime64[s]")),
         pd.period_range("2020-01", periods=3, freq="M"),
     ),
     "column timestamp": [events(timestamp=None), {"user_id": [], "item_id": []}],
@@ -50,6 +51,7 @@ INTERACTIONS = {
     "dict": [
         *(THREE | {"timestamp": [1, 2]}, {"user_id": 5, "item_id": ["a"]}),
         {"user_id": "ab", "item_id": ["a", "b"]},
+        *(THREE | {"item_id": column} for column in ({"a": 1, "b": 2, "c": 3}, {"a", "b", "c"})),
     ],
     "DataFrame": [pd.DataFrame([["u", "v"]] * 2, columns=["user_id", "user_id"])],
     "Lazy": [type("Lazy", (), {"columns": ["user_id"]})()],

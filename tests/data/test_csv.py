@@ -78,6 +78,10 @@ def test_items_may_be_in_the_rows_of_the_events_under_names_that_are_given(tmp_p
         # The sign after a name of UTC is as written.
         (["Tue Feb 13 2024 10:30:00 GMT+0200 (Eastern European Time)"], [" 08:30"]),
         (["2024-02-13 10:30 UTC+2", "2024-02-13 10:30GMT-05:30"], [" 08:30", " 16:00"]),
+        # Whatever stands between date and time, neither is filled in from the clock.
+        (["10:30,13/02/2024", "10:30,13 Feb 2024", "10:30 Feb 13,2024"], [" 10:30"] * 3),
+        (["10:30-2024-02-13", "5PM,13 Feb 2024", "13 Feb 2024@5PM"], [" 10:30"] + [" 17:00"] * 2),
+        (["10:30 GMT at Feb 13,2024", "13 Feb 2024 10h30-05:00"], [" 10:30", " 15:30"]),
     ],
 )
 def test_times(tmp_path, texts, times):
@@ -144,12 +148,20 @@ def test_dates_with_dots_and_with_slashes_have_each_their_order(tmp_path):
     "13 Feb 2024 10-45-10|2024-02-13 10:30 UTC+2:90|2024-02-13 10:30+02:90|2024-02-13 10:30+1500|"
     "2024-02-13 10:30+230|2024-02-13 10:30 -200|2024-02-13T10:30:00+100|"
     "2024-02-13T10:30:00A|2024-02-13 10:30 p|3/4/2024 2023|3/4/2024 1030-0500|13 Feb 2024 2023|"
-    "3/4/2024 20|2024-02-13 30m".split("|"),
+    "3/4/2024 20|2024-02-13 30m|"
+    # A day or a year would be filled in, or -10:30 and +2 be a time or a day.
+    "10:30 Feb 2024|2024 Feb 13:10:30|10:30+13 Feb 2024|4PM+1/Aug 2023|Oct 2024-6:01am|"
+    "10:30 13 Feb|2024-02-13-10:30|2024-02-13+02:00|07:30-05:00/Jun 2024".split("|"),
 )
 def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
     for day_first in (True, False):
         [line] = listed(read_times(tmp_path, ["2024-02-13", text], day_first=day_first))
         assert "column time" in line and shown(text) in line and line.endswith("line 3")
+
+
+def test_a_long_row_of_spaces_is_read_in_a_moment(tmp_path):
+    [line] = listed(read_times(tmp_path, ["2024-02-13", "1" + " " * 20_000 + "x"]))
+    assert line.endswith("line 3")
 
 
 NO_SECONDS = "202402|240213|05022024|2019|45000.5|2460000.5|2402131030|240213103000|130220241030|"
@@ -351,13 +363,17 @@ def test_ids_with_and_without_zeros_are_two(tmp_path):
         (["Home &amp; Garden;Tea", "Home & Garden"], ["Home_&_Garden Tea", "Home_&_Garden"]),
         (["Home &gt; Kitchen", "Caf&eacute;"], ["Home Kitchen", "Café"]),
         (["hat&cap;shoes"], ["hat&cap shoes"]),
+        (["Men&rsquo;s;A&ndash;B;X&trade;", "Tea"], ["Men’s A–B X™", "Tea"]),
         (['["A &amp; B"]', "A & B"], ["A_&_B", "A_&_B"]),
         (["A", *"null|None|nan|N/A|#N/A|-|NULL|()|[]".split("|")], ["A", *[""] * 9]),
+        (["A", *"#NV|#WERT!|(null)|<null>|NaT|n.a.|(blank)|--|—|?|[NULL]".split("|")], ["A"]),
+        (["$$", "#1 hits", "N.A.S.A.", "Nana"], ["$$", "#1_hits", "N.A.S.A.", "Nana"]),
         (["A|None|B", '["None", "A"]'], ["A B", "A"]),
         (["Rock\nPop", "Rock\r\n\r\nJazz", "A|B\nC|D"], ["Rock Pop", "Rock Jazz", "A B C D"]),
         (["Hip Hop", "Hip  Hop", "Hip\xa0Hop", '["Hip \xa0 Hop"]'], ["Hip_Hop"] * 4),
         (["ロック、ポップ", "ロック"], ["ロック ポップ", "ロック"]),
         (["روك، بوب"], ["روك بوب"]),
+        (["Men › Shoes", "Women"], ["Men Shoes", "Women"]),
         (["A、B｜C", "C"], ["A、B C", "C"]),
     ],
 )
@@ -366,7 +382,9 @@ def test_names_of_categories_in_other_forms(tmp_path, texts, names):
     rows = "".join(f'b{n}\t"{text}"\n' for n, text in enumerate(quoted))
     events = "user,item,time\nu,b0,1700000000\n"
     found = csv(tmp_path, events, "item\tcategory\n" + rows).read("shop").items["categories"]
-    assert [" ".join(name.replace(" ", "_") for name in row) for row in found] == names
+    assert [" ".join(name.replace(" ", "_") for name in row) for row in found] == (
+        names + [""] * (len(texts) - len(names))
+    )
 
 
 @pytest.mark.parametrize(
@@ -376,7 +394,9 @@ def test_names_of_categories_in_other_forms(tmp_path, texts, names):
         (['["Food, Drink"]', "Food, Drink", "Toys"], [("Food, Drink",), ("Food, Drink",)]),
         (["Rock<br>Pop", "Rock"], [("Rock", "Pop"), ("Rock",)]),
         (['"Food, Drink"', "A &amp;amp; B; C"], [("Food, Drink",), ("A & B", "C")]),
-        (["'90s, Rock'n'Roll", "Rock"], [("90s", "Rock'n'Roll"), ("Rock",)]),
+        (["'90s, Rock'n'Roll", "Rock"], [("'90s", "Rock'n'Roll"), ("Rock",)]),
+        (['Vinyl [LP], 12"', "Boys', [Sale] Shoes"], [("Vinyl [LP]", '12"'), ()]),
+        (['="Rock"', "'Rock'|[Pop]", "'Rock|Pop'"], [("Rock",), *[("Rock", "Pop")] * 2]),
         (['Rock<BR>Pop<br clear="all">Jazz', "Rock"], [("Rock", "Pop", "Jazz"), ("Rock",)]),
         (["[['Home', 'Tea'], ['Tools']]", "'Food, Drink', 'Tea'"], [("Home", "Tea", "Tools"), ()]),
         (["[Rock, Pop]", "[Children's, Drama's]"], [("Rock", "Pop"), ()]),
@@ -403,6 +423,10 @@ def test_categories(tmp_path, texts, names):
         (["[“Rock”, “Food, Drink”]", "Rock"], "2"),
         (['"Food, Drink",Tea', "Rock"], "2"),
         (["A | B", "A | C", "B, C"], "4"),
+        (["Clothing > Shirts", "Clothing, Clothing > Hoodies", "Clothing, Shoes > Men"], "3"),
+        (["<python><pandas>", "<b>Rock</b>", "Home -> Tea", "A => B", ">100 EUR"], "2, 3, 4, 5, 6"),
+        (["np.str_('Rock')", "b'Rock'", "u'Rock'", "WrappedArray(Rock, Pop)"], "2, 3, 4, 5"),
+        (["frozenset({'A'})", "(Rock, Pop)", "Rock\\, Pop", '""[\\""A\\""]""'], "2, 3, 4, 5"),
         (["A | B", "A | C", "D\nB, C"], "4"),
         (['[{""name"": ""A""}]', '["A", "B', "{A,B}", '["A", null]'], "2, 3, 4, 5"),
     ],
@@ -413,6 +437,18 @@ def test_categories_that_can_be_read_in_two_ways_are_refused(tmp_path, texts, li
     events = "user,item,time\nu,b0,1700000000\n"
     [line] = listed(csv(tmp_path, events, "item\tcategory\n" + rows))
     assert "column category" in line and line.endswith(f"line {lines}")
+
+
+def test_lines_that_are_no_items_or_hide_rows_are_named(tmp_path):
+    events = 'user,item,time,note\nu,a,1700000000,"x\nu,b,1700000001,y\nu,c,1700000002,z"\n'
+    items = "item,category\na,X\nitem,category\n----,----\nTotal,2\n"
+    lines = listed(files := csv(tmp_path, events, items))
+    assert "names of the columns again: line 3" in lines[0]
+    assert "missing id" in lines[1] and lines[1].endswith("line 4")
+    files = csv(tmp_path, events, "item,category\na,X\nTotal,2\n")
+    files.read("shop")
+    assert "events.csv, line 2: a cell in quotes has 1 lines" in files.used[0]
+    assert "1 of 2 items have no event, the last of them 'Total'" in files.used[-1]
 
 
 def test_a_column_has_one_role(tmp_path):
