@@ -5,9 +5,12 @@ import os
 import shutil
 from types import SimpleNamespace
 
-# As in the study: one thread.  Libraries read these when they are loaded.
-for library in ("OMP", "MKL", "OPENBLAS"):
-    os.environ[f"{library}_NUM_THREADS"] = "1"
+from paragon_study.pipeline.determinism import THREADS, choose_kernels
+
+# As in the study: one thread, and the same numbers on every processor.  Libraries read these when
+# they are loaded.
+os.environ.update(dict.fromkeys(THREADS, "1"))
+choose_kernels()
 # joblib's number of cores: trainings of a second need no processes, and tests run side by side.
 os.environ["LOKY_MAX_CPU_COUNT"] = "1"
 os.environ.setdefault("PARAGON_QUIET", "1")
