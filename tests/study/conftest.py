@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from paragon.params import ROOT
 from paragon_study.course.lab import write_small_params
+from paragon_study.pipeline.determinism import KERNELS
 from paragon_study.running.runner import recover
 
 KILLS = int(os.environ.get("PARAGON_KILLS", "1"))  # `make test-all` has 25
@@ -48,8 +49,12 @@ def is_running(process):
 
 
 def user_environment():
-    """The variables of somebody who calls the programs of this environment by name."""
+    """The variables of somebody who calls the programs of this environment by name.
+
+    Without those that the tests set: a program has to choose its kernels itself.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("PARAGON_")}
+    kept = {k: v for k, v in kept.items() if k not in KERNELS}
     return kept | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
 
 

@@ -17,7 +17,7 @@ from paragon_study.course import own_data
 from paragon_study.course.exercise import RIGHT, UNANSWERED
 from paragon_study.course.lab import headline_of
 from paragon_study.course.own_data import new_study
-from paragon_study.pipeline.determinism import KERNELS, STAGE
+from paragon_study.pipeline.determinism import STAGE
 from tests.conftest import refused
 from tests.study.conftest import git, snapshot
 
@@ -74,7 +74,7 @@ def run(folder, *paths):
     """The lines that notebooks print whose study is in that folder: ``{notebook: lines}``."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, *map(str, paths)], cwd=folder,
-        env=os.environ | KERNELS | STAGE | {"PARAGON_ROOT": str(folder)},
+        env=os.environ | STAGE | {"PARAGON_ROOT": str(folder)},
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
