@@ -19,6 +19,8 @@ from paragon_study.running.studies import add, studies_of
 from tests.conftest import make_checkout, refused
 from tests.data.conftest import INTER, ITEM
 
+pytestmark = pytest.mark.slow
+
 # What the first cells of a stage do: read the parameters, then what an earlier stage made.
 STAGE = """\
 from paragon.params import ARTIFACTS, load_params
@@ -75,44 +77,40 @@ def own_data(folder):
     return folder
 
 
-def test_own_data_are_fetched_and_described(root, tmp_path):
+def described(root):
+    """What `describe` says of own data, by the names of its lines."""
+    done = python(root, "-m", "paragon", "describe", "mine")
+    assert done.returncode == 0, done.stderr
+    lines = (line.partition("  ") for line in done.stdout.splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def test_own_data_are_fetched_and_described_and_their_repeats_counted(root, tmp_path):
     given = own_data(tmp_path / "given")
     with (given / "mine.inter").open("a") as file:
         file.write("u0\ti0\t1\t900001000\n")  # the first row again
+        file.write("u0\ti0\t1\t900001900\nu1\ti1\t1\t900001900\n")  # met before
     edit(root, "  negatives: 99", "  negatives: 3")
     done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
     assert done.returncode == 0 and "repairs: 1 " in done.stdout
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("repeats")]
+    assert " 2 interactions" in line and "data.repeats: first" in line
     (given / "mine.csv").write_text("who,item,time\nu0,i1,\n")
     done = python(
         root, "-m", "paragon", "fetch", "own", "--from", given / "mine.csv", "--user", "who"
     )
     assert done.returncode == 1 and "categories" in done.stderr and "user_id" not in done.stderr
+
+    refusal = described(root)["not possible"]
+    assert "2 of 62" in refusal and "data.repeats: first" in refusal
+    edit(root, "  negatives: 3", "  negatives: 3\n  repeats: first")
     edit(root, "[accuracy, diversity]", "[accuracy, fairness]")
-    done = python(root, "-m", "paragon", "describe", "mine")
-    assert done.returncode == 0, done.stderr
-    lines = (line.partition("  ") for line in done.stdout.splitlines())
-    facts = {name: value.strip() for name, _, value in lines}
-    assert facts["users"] == "4" and facts["interactions"] == "60"
+    facts = described(root)
+    assert facts["users"] == "4" and facts["interactions"] == "62"
     for part in ("test", "validation"):  # interactions, users
         assert re.findall(r"\d+", facts[part]) == ["4", "4"]
     assert "`fairness`" in facts["not possible"]
-
-
-def test_fetch_and_describe_count_repeats_and_say_what_to_set(root, tmp_path):
-    given = own_data(tmp_path / "given")
-    with (given / "mine.inter").open("a") as file:
-        file.write("u0\ti0\t1\t900001900\nu1\ti1\t1\t900001900\n")
-    edit(root, "  negatives: 99", "  negatives: 3")
-    done = python(root, "-m", "paragon", "fetch", "mine", "--from", given)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("repeats")]
-    assert " 2 interactions" in line and "data.repeats: first" in line
-    done = python(root, "-m", "paragon", "describe", "mine")
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("not possible")]
-    assert done.returncode == 0 and "2 of 62" in line and "data.repeats: first" in line
-    edit(root, "  negatives: 3", "  negatives: 3\n  repeats: first")
-    done = python(root, "-m", "paragon", "describe", "mine")
-    assert done.returncode == 0 and "not possible" not in done.stdout
-    assert "kept" in done.stdout and "repeats first" in done.stdout
+    assert facts["kept"].startswith("60 ") and "repeats first" in facts["split"]
 
 
 def test_add_enters_a_name_and_leaves_the_rest_of_the_file(root):

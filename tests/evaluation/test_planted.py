@@ -26,7 +26,7 @@ SETTINGS = {
     "backbones": {"dim": 32, "epochs": 8},
     "adapters": {
         **{"anchors": [0.001, 0.15, 0.35, 0.5, 0.7, 1.0], "oracles": 1, "learning_rate": 0.005},
-        **{"steps": 500, "batch": 128, "checks": 4, "snapshots": 2},
+        **{"steps": 500, "checks": 4, "snapshots": 2},
     },
     "generator": {"steps": 300, "blocks": 2},
 }
