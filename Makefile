@@ -1,6 +1,6 @@
 # Everything that needs the environment makes it first, in .venv.
 .DEFAULT_GOAL := help
-.PHONY: help repository repro docs paper add ablations test test-all mutants check lab lab-reset claims-quick small demo bench audit fetch strip clean
+.PHONY: help repository repro docs paper add ablations test test-fast test-all mutants check lab lab-reset claims-quick small demo bench audit fetch strip clean
 
 PYTHON ?= python3
 # Of the command line alone: some systems have a NAME in the environment, that of the computer.
@@ -63,10 +63,13 @@ repository:
 	git commit -m release" >&2; exit 1; }
 
 # The workers use all cores; more threads would only wait for each other.
-test: export OMP_NUM_THREADS = 1
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 \
+	--dist loadfile --no-loadscope-reorder --max-worker-restart 1
 test: $(VENV)/.test fetch ## Run the tests
-	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile \
-	  --no-loadscope-reorder --max-worker-restart 1
+	$(PYTEST)
+
+test-fast: $(VENV)/.test ## Run those that start no program and train for less than a second
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.thorough ## The same with 1,000 examples a property and 25 kills (25 minutes)
 	PARAGON_THOROUGH=1 PARAGON_KILLS=25 $(MAKE) test

@@ -10,6 +10,8 @@ import torch
 from paragon.params import ROOT
 from tests.conftest import small, trained_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(monkeypatch):

@@ -3,6 +3,7 @@
 from functools import partial
 from itertools import product
 
+import pytest
 import yaml
 
 from paragon.backbones import BACKBONES
@@ -28,6 +29,7 @@ def test_an_override_of_a_study_and_then_of_a_backbone_wins(tmp_path):
     assert (last.dropout, last.epochs) == (0.3, 7)
 
 
+@pytest.mark.slow
 def test_the_settings_of_every_study_that_can_be_added_go_together():
     """DVC asks for the entry of what it runs, and an entry for nothing would never be read."""
     listed = load_params().studies

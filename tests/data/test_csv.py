@@ -159,6 +159,7 @@ def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
         assert "column time" in line and shown(text) in line and line.endswith("line 3")
 
 
+@pytest.mark.slow
 def test_a_long_row_of_spaces_is_read_in_a_moment(tmp_path):
     [line] = listed(read_times(tmp_path, ["2024-02-13", "1" + " " * 20_000 + "x"]))
     assert line.endswith("line 3")

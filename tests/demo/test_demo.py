@@ -31,6 +31,8 @@ from paragon_study.pipeline.study import Study, open_study
 from tests.conftest import refused, trained_study
 from tests.demo.browser import Browser
 
+pytestmark = pytest.mark.slow
+
 STEM = ROOT / "docs" / "demo" / "ml-100k-sasrec"
 
 

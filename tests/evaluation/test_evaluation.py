@@ -36,6 +36,8 @@ from tests.conftest import Planned, refused, uneven
 from tests.evaluation.conftest import OBJECTIVES, make_test_set, table
 from tests.metrics.test_ranking import slow_greedy
 
+pytestmark = pytest.mark.slow
+
 METRICS = ["ndcg@10", "alpha_ndcg@10"]
 UNDEFINED = ["set_hv_of_tuned_sampled", "r_acc_sampled", "regret_mean_full"]
 

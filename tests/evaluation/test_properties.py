@@ -215,6 +215,7 @@ def all_that_learns(seqs, settings):
     return dict(zip(NAMES, (*vectors, collection.anchor_vectors, bias), strict=True))
 
 
+@pytest.mark.slow
 def test_nothing_that_learns_knows_the_test_events(seqs, settings):
     """Other items and times in the test, the same everything; a leak of them, and it is not."""
     other = with_other_test_events(seqs)

@@ -15,6 +15,8 @@ from paragon.reranking.settings import Trials
 from paragon.rivals.end_to_end import END_TO_END, biased_scores
 from tests.conftest import trained_study, uneven
 
+pytestmark = pytest.mark.slow
+
 SHARES = (0.95, 0.5)
 
 

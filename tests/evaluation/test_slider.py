@@ -9,6 +9,8 @@ from paragon.evaluation.shares import Choice, all_choices
 from paragon.metrics.people import PLACES
 from tests.conftest import trained_study, uneven
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("backbone", "tuned", "generated", "nearest")
 
 

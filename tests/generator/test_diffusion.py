@@ -331,6 +331,7 @@ def trained():
     }
 
 
+@pytest.mark.slow
 def test_ten_steps_remove_the_noise_that_is_wider_than_the_network(trained):
     """What is outside the span of the collected vectors can only be noise."""
     vectors, _ = long_collection().training_set(0)
@@ -344,6 +345,7 @@ def test_ten_steps_remove_the_noise_that_is_wider_than_the_network(trained):
     assert left["velocity"] > 0.5  # a network of width 32 cannot give back 994 numbers of noise
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_nearly_as_good_as_the_ideal_denoiser(trained):
     """At the same steps and noise: 1.6 times its loss at most, after so short a training.
 

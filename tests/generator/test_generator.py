@@ -232,6 +232,7 @@ def test_shapes_and_batches(trained):
         refused(name, trained.generate, [0.5, 0.5], **{name: value})
 
 
+@pytest.mark.slow
 def test_learns_a_collection_that_follows_the_weights():
     """Vectors that lie on a line over the weights: generation must put new weights on it."""
     draw, form = torch.Generator().manual_seed(0), AdapterForm(16, 2, 6)

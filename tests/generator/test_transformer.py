@@ -104,6 +104,7 @@ def trained():
     return train_generator(made, SETTINGS, 0, held_out(), name="paragon_transformer")
 
 
+@pytest.mark.slow
 def test_a_planted_collection_is_learned(trained):
     """At weights between the anchors, against the mean that needs no weights."""
     weights = along(torch.linspace(0.05, 0.95, 8))

@@ -17,6 +17,8 @@ from tests.conftest import adapter_settings, refused, tree, uneven
 from tests.evaluation.test_evaluation import brute_force
 from tests.serving.conftest import export, make
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(exported, tmp_path):

@@ -13,6 +13,8 @@ from packaging.requirements import Requirement
 from paragon.__main__ import main
 from paragon.params import ROOT
 
+pytestmark = pytest.mark.slow
+
 # What the other extras bring, and the parts of the package that need them.
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LISTED = [PROJECT["optional-dependencies"][extra] for extra in ("study", "serve")]

@@ -17,6 +17,8 @@ from paragon_study.command_line import app
 from tests.adapters.test_rotation import Turned, turn
 from tests.conftest import refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def turned(recommender):

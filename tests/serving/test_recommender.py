@@ -15,6 +15,8 @@ from paragon.serving import recommender as module
 from tests.conftest import refused
 from tests.serving.conftest import export
 
+pytestmark = pytest.mark.slow
+
 PEOPLE = ("lightgcn", "ngcf", "deepfm", "tisasrec")  # what these know of somebody is not exported
 HALF = [0.5, 0.5]
 

@@ -20,6 +20,8 @@ from paragon.params import ROOT
 from paragon.serving.service import serve
 from tests.conftest import refused
 
+pytestmark = pytest.mark.slow
+
 HALF = {"accuracy": 0.5, "diversity": 0.5}
 GOOD = {"history": ["i1"], "weights": HALF}
 HEAD = b"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -27,6 +27,8 @@ from paragon_study.ablations.greedy import Greedy
 from paragon_study.pipeline.study import Study
 from tests.conftest import refused
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bench(backbone, seqs, settings, collection):

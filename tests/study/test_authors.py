@@ -16,6 +16,8 @@ from paragon_study.report.compare import write_comparison
 from tests.conftest import trained_study
 from tests.study.conftest import command, git
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "authors.md").read_text(encoding="utf-8")
 
 
@@ -23,7 +25,6 @@ def code_of(language):
     return re.findall(rf"```(?:{language})\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.mark.slow
 def test_every_command_for_authors_prints_what_the_page_says(run_once):
     git(run_once, "add", "-A")
     git(run_once, "commit", "-qm", "results")

@@ -23,6 +23,8 @@ from paragon_study.running.studies import record_time
 from tests.conftest import refused
 from tests.study.conftest import git
 
+pytestmark = pytest.mark.slow
+
 RESULTS = {
     "generated": {"set_hv_sampled": 0.4, "r_acc_sampled": 0.99, "r_acc_sampled_sd": 0.01},
     "constant": {"range_ratio_sampled": 0, "r_acc_sampled": None},

@@ -23,6 +23,8 @@ from paragon_study.pipeline.determinism import STAGE
 from paragon_study.running.studies import check_dataset
 from tests.conftest import Planned, refused
 
+pytestmark = pytest.mark.slow
+
 COPIES = sorted((ROOT / FOLDER).glob("*.ipynb"))
 
 # --- exercises -----------------------------------------------------------------------------------

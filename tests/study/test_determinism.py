@@ -19,6 +19,8 @@ from paragon_study import command_line
 from paragon_study.pipeline.determinism import KERNELS
 from paragon_study.pipeline.study import Study
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = {"torch": "2.13.0", "numpy": "2.4.6"}
 DIGESTS = {
     "functions": "0e87c44a",

@@ -26,6 +26,8 @@ from paragon_study.pipeline.study import Study
 from tests.conftest import THOROUGH, refused, same_parameters
 from tests.study.conftest import hear_signals, is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(settings):

@@ -2,9 +2,13 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from paragon.evaluation.evaluate import evaluate
 from paragon.evaluation.methods import METHODS, Method
 from paragon_study.checking.own_method import beside_tables, measure_beside
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_method_is_a_row_beside_those_that_were_recorded(

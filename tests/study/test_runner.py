@@ -20,6 +20,8 @@ from paragon_study.running.runner import FRAMES, code_cells, recover
 from tests.conftest import THOROUGH, add, make_checkout, refused
 from tests.study.conftest import hear_signals, is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["PARAGON_QUIET", "PYTHONHASHSEED", "OMP_NUM_THREADS", "MKL_NUM_THREADS"]
 # Everything that made two runs differ: a stream cut in pieces, addresses, warnings with
 # process numbers, times, the folder.
