@@ -127,7 +127,7 @@ FALSE_EDITS = [  # page, what it says, what it would say
     ("README.md", "## Run it", "<!-- new: begin --> It always wins. <!-- new: end -->"),
     # Layout that a reader sees as another meaning.
     ("README.md", "## Run it", "## Run it\n\n<!-- regret: begin --> wins <!-- regret: end -->"),
-    ("README.md", "0.59 0.68\nxQuAD", "0.68 0.59\nxQuAD"),
+    ("README.md", "0.57 0.70\nxQuAD", "0.70 0.57\nxQuAD"),
     ("README.md", "```\ndiversity (0", "``` diversity (0"),
     ("README.md", "the notebooks\n```", "the notebooks```"),
     ("README.md", "make repro # train on films", "make lab # train on films"),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from paragon.adapters.frozen import adapter_form
-from paragon.params import ROOT, load_params
+from paragon.params import ROOT, load_params, read_settings
 from paragon.serving.recommender import Recommender
 from paragon_study.course import answers, lab
 from paragon_study.course.control_room import NOBODY, ControlRoom
@@ -142,11 +142,12 @@ def test_a_small_lab_runs_the_study_in_small_in_a_folder_of_its_own(checkout):
     expected = [("01_data", "ml-100k", None), ("03_adapters", "ml-100k", "sasrec")]
     assert made == root / "lab" and [call[:3] for call in calls] == expected
     small = load_params(made / "params.yaml")
-    assert small.data.max_users == 200 and small.adapters.served == load_params().adapters.served
+    users = read_settings(lab.SMALL)["data"]["max_users"]
+    assert small.data.max_users == users and small.adapters.served == load_params().adapters.served
     for path in (made / "notebooks").glob("*.ipynb"):
         cell = nbformat.read(path, as_version=4).cells[1]
         assert cell.source == lab.BEGIN.format(lab=str(made)), path
-        assert "200" in cell.outputs[0].data["text/markdown"], path
+        assert str(users) in cell.outputs[0].data["text/markdown"], path
     assert not (made / "artifacts").exists() and (made / "data").resolve() == root / "data"
     assert {path: path.read_bytes() for path in before} == before
 
