@@ -42,6 +42,11 @@ NAMES = {
 }
 TIME = "no time such as 2024-12-31 17:05, 31.12.2024, 12/31/2024 5:05 PM or seconds since 1970"
 NO_ID = f"no id, which is {AN_ID}"
+NUMBERS_ALONE = "no number, as --unit says that times are: leave --unit out for dates"
+BOTH_KINDS = "numbers and dates in one column: write all times in one form"
+NO_MONTH = (
+    "a month above 12, if all dates of this form have one order of day and month: write them in one"
+)
 YEARS = (
     "no time of 1973 to 2049, or of another unit: leave the row out if 0 is a missing time; "
     f"--unit {', '.join(UNITS)} says what numbers since 1970 are (spreadsheets count days since "
@@ -55,14 +60,19 @@ YEAR_FIRST = re.compile(
     r"(?<![\d+-])([12]\d{3})(?:\s*[/.]\s*|\s)(\d{1,2})(?:\s*[/.]\s*|\s)(?=\d\d?(?![\d.:]))"
 )
 COMPACT = re.compile(r"(?<![\d.])((?:19|20)\d\d)(\d\d)(\d\d)(?![\d.])")
+SOME_DATE = re.compile(r"\d[/.-]\d+[/.-]\d|\d{4}-\d\d")  # in a column of numbers
 # Parts of a time.  An offset from UTC follows hours and minutes; 10-45-10 is none, nor is +2:90.
 # Nor +230, which pandas takes for 23 hours.  After a date, -10:30 may be a time or an offset.
+# Those with 30 or 45 minutes are of zones since 2000: 13:00-14:30 is from and to.
 ZONE = (
-    r"\s*(?:(?:Z|UTC|GMT)\b"
-    r"|[+-](?:(?:0\d|1[0-4])(?::?(?:00|30|45))?|\d(?::(?:00|30|45))?)(?![\d:-]))"
+    r"\s*(?:(?:Z|UTC|GMT)\b|(?:"
+    r"(?:[+-]0\d|\+1[0-4]|-1[0-2])(?::?00)?|[+-]\d(?::00)?"
+    r"|(?:-0[2349]|\+0[345689]|\+1[01]):?30|(?:-[2349]|\+[345689]):30"
+    r"|\+(?:0[589]|1[23]):?45|\+[589]:45"
+    r")(?![\d:-]))"
 )
 CLOCK = r"(?<![\d:.+-])\d{1,2}:\d{1,2}(?::\d{1,2}(?:[.,]\d+)?)?(?![:.]?\d)"
-AM_PM = r"\s*[ap]\.?m\b\.?"
+AM_PM = r"\s*[ap]\.?\s?m\b\.?"  # Spanish has a space: 5:05 p. m.
 # 1030 or 10 is a time after a date with the year first.
 NO_COLON = rf"[T\s]\s*(?:(?:\d{{6}}(?:\.\d+)?|\d{{4}})(?:{ZONE})?|\d\d)(?!\d|:|h|{AM_PM})"
 ISO = rf"(?<!\d)\d{{4}}-\d{{1,2}}-\d{{1,2}}(?!\d)(?P<time>{NO_COLON})?"
@@ -83,8 +93,10 @@ MONTHS = {
 }
 DAYS = "monday tuesday wednesday thursday friday saturday sunday mon tue wed thu fri sat sun"
 WORDS = MONTHS | {*DAYS.split(), *"t z utc gmt at of on st nd rd th".split()}
+# Spreadsheets and databases write some date of their own before it, or a length of time.
 TIME_OF_DAY = re.compile(
-    rf"T?\d{{1,2}}(?::|h)\d\d(?:[:m]\d\d(?:[.,]\d+)?)?[ms]?(?:{AM_PM})?(?:{ZONE})?"
+    r"(?:(?:1899-12-3[01]|1900-01-0[01]|1970-01-01)[T ]|0 days |P?T)?"
+    rf"\d{{1,2}}(?::|h)\d\d(?:[:m]\d\d(?:[.,]\d+)?)?[ms]?(?:{AM_PM})?(?:{ZONE})?"
     rf"|\d{{1,2}}(?:[:.]\d\d)?(?:{AM_PM}|\s*(?:uhr|o'clock))",
     re.IGNORECASE,
 )
@@ -356,11 +368,18 @@ class CsvFiles:
             times = texts.where(number).map(number_of).to_numpy(np.float64, copy=True)
             readable = (times >= 0) & (times < np.inf)
             times[~readable] = 0
+            date = texts.mask(number).str.contains(SOME_DATE, na=False)
             plausible = are_plausible(times, self.unit) & ~texts.str.match(LEADING_ZERO)
-            self._check(events, "timestamp", readable, TIME)
+            self._check(events, "timestamp", ~date, NUMBERS_ALONE if self.unit else BOTH_KINDS)
+            self._check(events, "timestamp", readable | date, TIME)
             self._check(events, "timestamp", ~texts.map(is_rounded), SHORTENED_TIMES)
             self._check(events, "timestamp", plausible | ~readable, YEARS)
             seconds = pd.Series(in_seconds(times, self.unit), index=texts.index)
+            if not self.unit and (seconds != times).any():
+                self.used.append(
+                    f"{events.name}, column {events.published['timestamp']}: milliseconds since "
+                    "1970, which were divided by 1,000"
+                )
             early = (seconds < FIRST).sum()
             if early:  # the unit allows it
                 self.used.append(
@@ -404,7 +423,9 @@ class CsvFiles:
         rest = rest.map(_date_then_time, na_action="ignore")
         found = found.fillna(pd.to_datetime(rest, format="mixed", utc=True, errors="coerce"))
         seconds = found.dt.as_unit("us").astype("int64") / 1e6  # below 0: unreadable
-        self._check(events, "timestamp", seconds >= 0, TIME)
+        self._check(events, "timestamp", ~number, BOTH_KINDS)
+        self._check(events, "timestamp", ~no_month, NO_MONTH)
+        self._check(events, "timestamp", (seconds >= 0) | number | no_month, TIME)
         plausible = are_plausible(seconds.to_numpy(), "seconds") & (seconds >= FIRST)
         plausible &= ~seconds.isin(NO_TIMES)
         self._check(events, "timestamp", plausible | (seconds < 0), YEARS)
@@ -464,14 +485,15 @@ def _date_then_time(text: str) -> str | None:
     rest = TIME_PART.sub(" ", without_date)
     words = {word.lower() for word in re.findall(r"[^\W\d_]+", rest)}
     numbers = sorted(re.findall(r"\d+", rest), key=len)
-    for month in words & MONTHS:
+    months = words & MONTHS
+    for month in months:
         if [len(number) for number in numbers] == [4] and not times:  # Feb 2024
             numbers = ["1", *numbers]
         if [len(number) for number in numbers] in ([1, 4], [2, 4]):  # Feb 13, 2024
             day, year = numbers
             numbers = []
             dates.append(f"{day} {month} {year}")
-    clear = not numbers and words <= WORDS and len(dates) == 1
+    clear = not numbers and words <= WORDS and len(dates) == 1 and len(months) <= 1
     of_dates = sum(date["time"] is not None for date in numeric)  # as in 2024-02-13 1030
     return " ".join(dates + times) if clear and len(times) + of_dates <= 1 else None
 

@@ -77,11 +77,13 @@ def test_items_may_be_in_the_rows_of_the_events_under_names_that_are_given(tmp_p
         (["2024 02 13 1030", "10:30 +2 13/2/2024"], [" 10:30", " 08:30"]),
         # The sign after a name of UTC is as written.
         (["Tue Feb 13 2024 10:30:00 GMT+0200 (Eastern European Time)"], [" 08:30"]),
-        (["2024-02-13 10:30 UTC+2", "2024-02-13 10:30GMT-05:30"], [" 08:30", " 16:00"]),
+        (["2024-02-13 10:30 UTC+2", "2024-02-13 10:30GMT-03:30"], [" 08:30", " 14:00"]),
         # Whatever stands between date and time, neither is filled in from the clock.
         (["10:30,13/02/2024", "10:30,13 Feb 2024", "10:30 Feb 13,2024"], [" 10:30"] * 3),
         (["10:30-2024-02-13", "5PM,13 Feb 2024", "13 Feb 2024@5PM"], [" 10:30"] + [" 17:00"] * 2),
         (["10:30 GMT at Feb 13,2024", "13 Feb 2024 10h30-05:00"], [" 10:30", " 15:30"]),
+        (["13/2/2024 5:05 p. m.", "13 Feb 2024 5 p. m."], [" 17:05", " 17:00"]),
+        (["2024-02-13 10:30+0545", "2024-02-13 10:30-9:30"], [" 04:45", " 20:00"]),
     ],
 )
 def test_times(tmp_path, texts, times):
@@ -94,12 +96,13 @@ def test_all_problems_are_in_one_list_with_their_lines(tmp_path):
     bad = ";b1;13/02/2024;1\nann; ;13/02/2024;1\nann;b1;31/02/2024;1\nann;b1\n\nann;b1;12;1\n"
     bad += "ann;b1;13/2/24;1\nann;b1;2/13/1990;1\nann;b1;2024-13-02;1\n"
     lines = listed(csv(tmp_path, EVENTS + bad, ITEMS + "b2,Three,X\n"))
-    words = ("events.csv", "Customer ID", "Product", "column id", "Order date")
-    places = ("7", "4", "5", "3, 4", "6, 9, 10, 11, 12")
+    words = ("events.csv", "Customer ID", "Product", "column id", *["Order date"] * 3)
+    # The last three: a number among dates, a thirteenth month, and what is no time at all.
+    places = ("7", "4", "5", "3, 4", "9", "11", "6, 10, 12")
     for line, word, at in zip(lines, words, places, strict=True):
         assert word in line and line.endswith(f"line {at}"), line
     files = csv(tmp_path, EVENTS + bad + "c;b1;now;1\n", show_all=True)
-    assert listed(files)[-1].endswith("line 6, 9, 10, 11, 12, 13")
+    assert listed(files)[-1].endswith("line 6, 10, 12, 13")
     text = EVENTS.replace("13/02", "12/02")  # two meanings
     assert "--month-first" in (line := listed(csv(tmp_path, text))[0]) and "line 2, 3" in line
     found = [csv(tmp_path, text, day_first=d).read("s").interactions["timestamp"] for d in (1, 0)]
@@ -151,6 +154,9 @@ def test_dates_with_dots_and_with_slashes_have_each_their_order(tmp_path):
     "3/4/2024 20|2024-02-13 30m|"
     # A day or a year would be filled in, or -10:30 and +2 be a time or a day.
     "10:30 Feb 2024|2024 Feb 13:10:30|10:30+13 Feb 2024|4PM+1/Aug 2023|Oct 2024-6:01am|"
+    # Two months, of which one may be a Tuesday; from and to, which is no offset of a zone.
+    "mar 5 nov 2024|mar 5 nov. 2024 10:30|Mar/Apr 2024|Jan-Feb 2024|2024-02-13 13:00-14:00|"
+    "2024-02-13 09:00-10:30|2024-02-13 0900-0945|2024-02-13 09:00+01:30|2024-02-13 9:00-1:45|"
     "10:30 13 Feb|2024-02-13-10:30|2024-02-13+02:00|07:30-05:00/Jun 2024".split("|"),
 )
 def test_a_date_that_has_to_be_guessed_is_refused(tmp_path, text):
@@ -183,6 +189,14 @@ def test_a_time_in_another_unit_or_unknown_is_refused(tmp_path):
     ):
         [line] = listed(read_times(tmp_path, texts))
         assert shown(texts[2]) in line and line.endswith("line 4")
+
+
+def test_the_option_that_forbids_dates_is_named_and_milliseconds_are_said(tmp_path):
+    [line] = listed(read_times(tmp_path, ["1707800000", "2024-02-13"], unit="seconds"))
+    assert "--unit" in line and line.endswith("line 3")
+    files = read_times(tmp_path, ["1707800000000", "1707800000500"])
+    assert files.read("shop").interactions["timestamp"].tolist() == [1707800000, 1707800000]
+    assert any("column time" in line and "1,000" in line for line in files.used)
 
 
 @pytest.mark.parametrize(
@@ -241,6 +255,8 @@ def test_a_time_of_day_in_another_column_is_not_lost(tmp_path):
     ("date", "name", "time"),
     [
         *[("13.02.2024", "at", t) for t in "10:30Z|10:30:00,123|10h30|10h30m05s|T10:30".split("|")],
+        *[("13.02.2024", "at", t) for t in ("5:30:00 p. m.", "1899-12-30 10:30:00", "PT10H30M")],
+        ("13.02.2024", "at", "0 days 10:30:00"),
         *[
             ("13.02.2024", "trans_time", text)
             for text in "10-30-00|10.30|930|1030|103000".split("|")
