@@ -2,6 +2,7 @@
 
 import io
 import json
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ NUMBERS = {
 }
 SETTINGS = "settings.json"  # beside the results of a study: what they were made with
 DATA = "data.json"  # beside the folders of a study's backbones: its data
+_SUBMODULE = 0o160000  # the mode of such an entry, which has no content, in a git tree
 KEY = ["method", "metric", "place"]  # of a number in its file; place: seed, protocol, weights
 # Of each method: numbers, or null with a note that says why.
 _METRICS = TypeAdapter(
@@ -174,7 +176,7 @@ def read_version(revision: str | None, root: Path, patterns: Iterable[str]) -> V
     files = {
         PurePosixPath(path).relative_to(top): tree.cat_file(path)
         for path in matches
-        if tree.isfile(path)
+        if tree.isfile(path) and stat.S_IFMT(tree.info(path)["mode"]) != _SUBMODULE
     }
     name = revision if commit.startswith(revision) else f"{revision} ({commit[:7]})"
     return Version(name, commit, files)

@@ -485,6 +485,13 @@ def test_an_older_revision_a_larger_repository_and_missing_studies(root):
     assert (counts["missing"], counts["new"], comparison.recomputed) == (2, 6, [])
 
 
+def test_a_submodule_among_the_results_of_the_commit_holds_no_number(root):
+    entry = f"160000,{git(root, 'rev-parse', 'HEAD').strip()},results/of.others"
+    git(root, "update-index", "--add", "--cacheinfo", entry)
+    git(root, "commit", "-qm", "submodule")
+    assert compare_with_commit(root=root).passed
+
+
 def test_the_headline_comes_first_and_other_settings_are_named(root):
     path = root / "results/ml-100k/sasrec/headline.json"
     path.write_text('{"r_acc": 0.9}')
